@@ -237,6 +237,7 @@ CREATE TABLE public.voltagent_memory_user_memory (
     operation_id text,
     fingerprint text,
     is_shown boolean DEFAULT false NOT NULL,
+    from_messages text[],
     CONSTRAINT voltagent_memory_user_memory_operation UNIQUE (user_id, operation_id),
     CONSTRAINT voltagent_memory_user_memory_pkey PRIMARY KEY (user_id, version)
 );
@@ -251,6 +252,7 @@ CREATE TABLE public.voltagent_memory_conversation_memory (
     operation_id text,
     fingerprint text,
     is_shown boolean DEFAULT false NOT NULL,
+    from_messages text[],
     CONSTRAINT voltagent_memory_conversation_memory_operation UNIQUE (conversation_id, operation_id),
     CONSTRAINT voltagent_memory_conversation_memory_pkey PRIMARY KEY (conversation_id, version),
     CONSTRAINT voltagent_memory_conversation_memory_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
@@ -969,7 +971,7 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_change_memory(of_user text, of_conversation text, kind text, given text, is_bare boolean, if_version bigint, of_operation text, hash text, by_author text, most_bytes bigint, user_hash text, seconds double precision)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_change_memory(of_user text, of_conversation text, kind text, given text, is_bare boolean, if_version bigint, of_operation text, hash text, by_author text, most_bytes bigint, user_hash text, seconds double precision, sources text[])
  RETURNS TABLE(outcome text, version bigint, content text, author text, changed_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -983,6 +985,7 @@ DECLARE
     changed text;
     document jsonb;
     beyond bigint;
+    carried text[];
 BEGIN
     IF of_conversation IS NULL THEN
         is_shared := to_regclass('"public".voltagent_memory_users') IS NOT NULL;
@@ -1023,6 +1026,7 @@ BEGIN
         SELECT seen.version, seen.content, seen.author, seen.changed_at
             INTO version, content, author, changed_at
             FROM "public".voltagent_memory_look_at_memory(of_user, of_conversation) AS seen;
+        carried := NULL;
         IF if_version <> (CASE WHEN content IS NULL THEN 0 ELSE version END) THEN
             outcome := 'conflict';
         ELSIF version = 0 AND of_conversation IS NULL AND user_hash IS NOT NULL
@@ -1060,11 +1064,11 @@ BEGIN
             END IF;
         ELSIF kind = 'restore' THEN
             IF of_conversation IS NULL THEN
-                SELECT m.content INTO changed
+                SELECT m.content, m.from_messages INTO changed, carried
                     FROM "public".voltagent_memory_user_memory AS m
                     WHERE m.user_id = of_user AND m.version = given::bigint;
             ELSE
-                SELECT m.content INTO changed
+                SELECT m.content, m.from_messages INTO changed, carried
                     FROM "public".voltagent_memory_conversation_memory AS m
                     WHERE m.conversation_id = of_conversation AND m.version = given::bigint;
             END IF;
@@ -1079,16 +1083,39 @@ BEGIN
         END IF;
         EXIT WHEN outcome IS NOT NULL;
 
+        IF kind IN ('append', 'merge', 'unite') OR kind = 'set' AND sources IS NULL THEN
+            IF of_conversation IS NULL THEN
+                SELECT m.from_messages INTO carried
+                    FROM "public".voltagent_memory_user_memory AS m
+                    WHERE m.user_id = of_user AND m.version = voltagent_memory_change_memory.version;
+            ELSE
+                SELECT m.from_messages INTO carried
+                    FROM "public".voltagent_memory_conversation_memory AS m
+                    WHERE m.conversation_id = of_conversation AND m.version = voltagent_memory_change_memory.version;
+            END IF;
+        END IF;
+        IF kind NOT IN ('delete', 'erase') AND sources IS NOT NULL THEN
+            carried := coalesce(carried, '{}') || ARRAY(
+                SELECT given_id FROM unnest(sources) WITH ORDINALITY AS each (given_id, place)
+                WHERE carried IS NULL OR given_id <> ALL (carried)
+                ORDER BY place
+            );
+            carried := carried[greatest(cardinality(carried) - 999, 1):];
+        END IF;
         changed_at := clock_timestamp();
         IF of_conversation IS NULL THEN
             INSERT INTO "public".voltagent_memory_user_memory
-                (user_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown)
-                VALUES (of_user, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared)
+                (user_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown,
+                 from_messages)
+                VALUES (of_user, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared,
+                    carried)
                 ON CONFLICT DO NOTHING;
         ELSE
             INSERT INTO "public".voltagent_memory_conversation_memory
-                (conversation_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown)
-                VALUES (of_conversation, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared)
+                (conversation_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown,
+                 from_messages)
+                VALUES (of_conversation, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared,
+                    carried)
                 ON CONFLICT DO NOTHING;
         END IF;
         IF FOUND THEN
@@ -1516,6 +1543,49 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_derived(conversation text, message_ids text[])
+ RETURNS TABLE(vectors bigint, steps bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    vectors := 0;
+    steps := 0;
+    IF to_regclass('"public".voltagent_vector_vectors') IS NOT NULL THEN
+        -- Other conversations may have the same ids: "msg_a_b_c" is of two.
+        DELETE FROM "public".voltagent_vector_vectors AS v
+            USING "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND (message_ids IS NULL OR m.message_id = ANY (message_ids))
+                AND v.id = concat('msg_', conversation, '_', m.message_id)
+                AND coalesce(v.metadata ->> 'conversationId', conversation) = conversation;
+        GET DIAGNOSTICS vectors = ROW_COUNT;
+    END IF;
+    IF to_regclass('"public".voltagent_memory_steps') IS NOT NULL THEN
+        -- VoltAgent's columns of the messages are read as JSON, because they may not be there.
+        WITH gone AS (
+            SELECT m.role, m.metadata ->> 'operationId' AS operation_id,
+                CASE jsonb_typeof(to_jsonb(m) -> 'parts') WHEN 'array' THEN to_jsonb(m) -> 'parts' ELSE '[]' END AS parts
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND (message_ids IS NULL OR m.message_id = ANY (message_ids))
+        ), said AS (
+            SELECT part.value ->> 'toolCallId' AS call_id, btrim(part.value ->> 'text', E' \t\r\n') AS words
+            FROM gone CROSS JOIN LATERAL jsonb_array_elements(gone.parts) AS part
+        )
+        DELETE FROM "public".voltagent_memory_steps AS s
+            WHERE s.conversation_id = conversation AND (
+                s.id IN (SELECT said.call_id FROM said)
+                OR s.content IN (SELECT said.words FROM said)
+                OR s.operation_id IN (SELECT gone.operation_id FROM gone WHERE gone.role <> 'user')
+            );
+        GET DIAGNOSTICS steps = ROW_COUNT;
+    END IF;
+    RETURN NEXT;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_in_voltagent(of_user text, conversations text[])
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1547,7 +1617,93 @@ BEGIN
         DELETE FROM "public".voltagent_memory_workflow_history AS w
             WHERE w.user_id = of_user OR w.user_id IS NULL AND w.conversation_id = ANY (conversations);
     END IF;
+    IF to_regclass('"public".voltagent_vector_vectors') IS NOT NULL THEN
+        DELETE FROM "public".voltagent_vector_vectors AS v WHERE v.metadata ->> 'userId' = of_user;
+    END IF;
     RETURN true;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_messages(of_user text, message_ids text[])
+ RETURNS TABLE(messages bigint, conversations bigint, vectors bigint, steps bigint, memory text)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    conversation text;
+    dropped_there bigint;
+    derived record;
+    of_conversations jsonb;
+    is_gone boolean;
+BEGIN
+    messages := 0;
+    conversations := 0;
+    vectors := 0;
+    steps := 0;
+    FOR conversation IN
+        SELECT c.id FROM "public".voltagent_memory_conversations AS c
+        WHERE c.user_id = of_user AND EXISTS (
+            SELECT 1 FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
+        )
+        ORDER BY c.id
+    LOOP
+        SELECT c.deleted_at IS NOT NULL INTO is_gone
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = conversation AND c.user_id = of_user
+            FOR NO KEY UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        SELECT f.vectors, f.steps INTO derived FROM "public".voltagent_memory_forget_derived(conversation, message_ids) AS f;
+        IF is_gone THEN
+            -- drop_messages takes it for absent.
+            PERFORM "public".voltagent_memory_unlink_messages(conversation, message_ids);
+            DELETE FROM "public".voltagent_memory_messages AS m
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+            GET DIAGNOSTICS dropped_there = ROW_COUNT;
+        ELSE
+            SELECT coalesce(d.dropped, 0) INTO dropped_there
+                FROM "public".voltagent_memory_drop_messages(conversation, of_user, message_ids, NULL, NULL) AS d;
+        END IF;
+        -- A title that a model made may quote them.
+        UPDATE "public".voltagent_memory_conversations AS c
+            SET title = NULL, title_is_automatic = false
+            WHERE c.id = conversation AND c.title_is_automatic AND dropped_there > 0;
+        messages := messages + dropped_there;
+        conversations := conversations + CASE WHEN dropped_there > 0 THEN 1 ELSE 0 END;
+        vectors := vectors + derived.vectors;
+        steps := steps + derived.steps;
+    END LOOP;
+    IF to_regclass('"public".voltagent_vector_vectors') IS NOT NULL THEN
+        -- Those of messages that were deleted before, without them.
+        DELETE FROM "public".voltagent_vector_vectors AS v
+            WHERE v.metadata ->> 'userId' = of_user AND v.metadata ->> 'messageId' = ANY (message_ids);
+        GET DIAGNOSTICS dropped_there = ROW_COUNT;
+        vectors := vectors + dropped_there;
+    END IF;
+    -- Two statements: on Citus, the two tables are not on the same server.
+    SELECT jsonb_agg(jsonb_build_array(m.conversation_id, m.version, m.version = newest.version)
+            ORDER BY m.conversation_id, m.version)
+        INTO of_conversations
+        FROM "public".voltagent_memory_conversations AS c
+        JOIN "public".voltagent_memory_conversation_memory AS m ON m.conversation_id = c.id
+        CROSS JOIN LATERAL (
+            SELECT max(each.version) AS version FROM "public".voltagent_memory_conversation_memory AS each
+            WHERE each.conversation_id = c.id
+        ) AS newest
+        WHERE c.user_id = of_user AND m.from_messages && message_ids;
+    SELECT concat(coalesce(jsonb_agg(jsonb_build_array(NULL, m.version, m.version = newest.version) ORDER BY m.version), '[]')
+            || coalesce(of_conversations, '[]'))
+        INTO memory
+        FROM "public".voltagent_memory_user_memory AS m
+        CROSS JOIN LATERAL (
+            SELECT max(each.version) AS version FROM "public".voltagent_memory_user_memory AS each
+            WHERE each.user_id = of_user
+        ) AS newest
+        WHERE m.user_id = of_user AND m.from_messages && message_ids;
+    RETURN NEXT;
 END
 $function$;
 
@@ -1618,14 +1774,17 @@ BEGIN
     END IF;
     -- For tables that VoltAgent created, whose messages have a user_id.
     setting := set_config('voltmem.user_id', source.user_id, true);
-    SELECT m.content, m.author, m.created_at, m.is_shown INTO memory
+    SELECT m.content, m.author, m.created_at, m.is_shown, m.from_messages INTO memory
         FROM "public".voltagent_memory_conversation_memory AS m
         WHERE m.conversation_id = source_id
         ORDER BY m.version DESC LIMIT 1;
     IF memory.content IS NOT NULL THEN
         INSERT INTO "public".voltagent_memory_conversation_memory
-            (conversation_id, version, content, change, author, created_at, is_shown)
-            VALUES (new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown);
+            (conversation_id, version, content, change, author, created_at, is_shown, from_messages)
+            VALUES (
+                new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown,
+                memory.from_messages
+            );
     END IF;
     -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
     -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
@@ -1939,6 +2098,7 @@ DECLARE
     is_read_only CONSTANT boolean := current_setting('transaction_read_only') = 'on';
     is_shown boolean;
     theirs text;
+    sources text[];
 BEGIN
     IF of_conversation IS NULL THEN
         is_shared := to_regclass('"public".voltagent_memory_users') IS NOT NULL;
@@ -1951,8 +2111,8 @@ BEGIN
         -- Both texts in one snapshot: a writer of ours changes them together.
         IF of_conversation IS NOT NULL THEN
             SELECT m.version, m.content, m.author, m.created_at, m.is_shown,
-                    CASE WHEN is_shared THEN nullif(c.metadata ->> 'workingMemory', '') END
-                INTO version, content, author, changed_at, is_shown, theirs
+                    CASE WHEN is_shared THEN nullif(c.metadata ->> 'workingMemory', '') END, m.from_messages
+                INTO version, content, author, changed_at, is_shown, theirs, sources
                 FROM "public".voltagent_memory_conversations AS c
                 LEFT JOIN "public".voltagent_memory_conversation_memory AS m ON m.conversation_id = c.id AND m.version = (
                     SELECT max(newest.version) FROM "public".voltagent_memory_conversation_memory AS newest
@@ -1963,8 +2123,9 @@ BEGIN
                 RETURN;
             END IF;
         ELSIF is_shared THEN
-            SELECT m.version, m.content, m.author, m.created_at, m.is_shown, nullif(u.metadata ->> 'workingMemory', '')
-                INTO version, content, author, changed_at, is_shown, theirs
+            SELECT m.version, m.content, m.author, m.created_at, m.is_shown, nullif(u.metadata ->> 'workingMemory', ''),
+                    m.from_messages
+                INTO version, content, author, changed_at, is_shown, theirs, sources
                 FROM (SELECT 1) AS one
                 LEFT JOIN "public".voltagent_memory_users AS u ON u.id = of_user
                 LEFT JOIN "public".voltagent_memory_user_memory AS m ON m.user_id = of_user AND m.version = (
@@ -1987,13 +2148,13 @@ BEGIN
         EXIT WHEN is_read_only;
         IF of_conversation IS NULL THEN
             INSERT INTO "public".voltagent_memory_user_memory
-                (user_id, version, content, change, author, created_at, is_shown)
-                VALUES (of_user, version + 1, content, 'edit', author, changed_at, true)
+                (user_id, version, content, change, author, created_at, is_shown, from_messages)
+                VALUES (of_user, version + 1, content, 'edit', author, changed_at, true, sources)
                 ON CONFLICT DO NOTHING;
         ELSE
             INSERT INTO "public".voltagent_memory_conversation_memory
-                (conversation_id, version, content, change, author, created_at, is_shown)
-                VALUES (of_conversation, version + 1, content, 'edit', author, changed_at, true)
+                (conversation_id, version, content, change, author, created_at, is_shown, from_messages)
+                VALUES (of_conversation, version + 1, content, 'edit', author, changed_at, true, sources)
                 ON CONFLICT DO NOTHING;
         END IF;
         -- Otherwise another session has just stored a version.
@@ -2007,8 +2168,8 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_memory_history(of_user text, of_conversation text, before_version bigint, at_most bigint)
- RETURNS TABLE(version bigint, content text, change text, author text, created_at timestamp with time zone, operation_id text)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_memory_versions(of_user text, of_conversation text, before_version bigint, at_most bigint)
+ RETURNS TABLE(version bigint, content text, change text, author text, created_at timestamp with time zone, operation_id text, from_messages text[])
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
@@ -2021,13 +2182,15 @@ BEGIN
     END IF;
     IF of_conversation IS NULL THEN
         RETURN QUERY
-            SELECT m.version, m.content, m.change, m.author, m.created_at, m.operation_id
+            SELECT m.version, m.content, m.change, m.author, m.created_at, m.operation_id,
+                coalesce(m.from_messages, '{}')
             FROM "public".voltagent_memory_user_memory AS m
             WHERE m.user_id = of_user AND (before_version IS NULL OR m.version < before_version)
             ORDER BY m.version DESC LIMIT at_most;
     ELSE
         RETURN QUERY
-            SELECT m.version, m.content, m.change, m.author, m.created_at, m.operation_id
+            SELECT m.version, m.content, m.change, m.author, m.created_at, m.operation_id,
+                coalesce(m.from_messages, '{}')
             FROM "public".voltagent_memory_conversation_memory AS m
             WHERE m.conversation_id = of_conversation AND (before_version IS NULL OR m.version < before_version)
             ORDER BY m.version DESC LIMIT at_most;

@@ -446,6 +446,7 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "page": (1,),
     "page_size": (1,),
     "ids": ([], {}),
+    "message_ids": ([], {}),
     "messages": ([],),
     "known": ([], {}),
     "create": (True,),

@@ -16,6 +16,7 @@ from voltmem._areas.changes import Change
 from voltmem._areas.checks.check import Finding
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.files import StoredFile
+from voltmem._areas.forgetting import Forgotten, RememberedVersion
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun, RunEvent
@@ -104,6 +105,7 @@ __all__ = [
     "EmbeddedPostgresError",
     "EventLoopError",
     "Finding",
+    "Forgotten",
     "Health",
     "Highlight",
     "HistoryEntryNotFoundError",
@@ -137,6 +139,7 @@ __all__ = [
     "Pruned",
     "QuotaExceededError",
     "Quotas",
+    "RememberedVersion",
     "Renamed",
     "RevisionConflictError",
     "RunEvent",

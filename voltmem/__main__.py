@@ -8,6 +8,7 @@ The command line: creates and upgrades the tables, exports and imports a user's 
     python -m voltmem export    print all of a user's data, as lines of JSON
     python -m voltmem import    import such lines, or a file of ChatGPT or of OpenAI's API
     python -m voltmem prune     delete what is older than a time; purge empties the trash
+    python -m voltmem forget    delete messages with all that was derived from them
     python -m voltmem delete    delete everything that is stored of a user
     python -m voltmem index     index messages for the search; unindex removes the index
 """
@@ -116,6 +117,8 @@ def _add_deletions(add: Callable[..., argparse.ArgumentParser], parents: Sequenc
     purging = add("purge", parents=[*parents, whose], help="delete what is in the trash")
     purging.add_argument("--older-than", type=_age, metavar="AGE", help=f"in it for at least this long, {age}")
     add("delete", parents=[*parents, user], help="delete everything that is stored of a user")
+    forgetting = add("forget", parents=[*parents, user], help="delete messages with all that was derived from them")
+    forgetting.add_argument("messages", nargs="+", metavar="ID", help="the ids of the messages")
 
 
 _UNITS: Final[Mapping[str, timedelta]] = {
@@ -277,6 +280,16 @@ async def _delete(storage: PostgresStorage, arguments: argparse.Namespace) -> in
     return DONE
 
 
+async def _forget(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    done = await storage.forget(arguments.user, arguments.messages)
+    print(f"deleted {done.messages} messages in {done.conversations} conversations")
+    for each in done.memory:
+        whose = "the user" if each.conversation_id is None else f"conversation {each.conversation_id}"
+        newest = ", the newest," if each.is_newest else ""
+        print(f"version {each.version}{newest} of the working memory of {whose} was written from them")
+    return DONE
+
+
 async def _index(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
     print(f"{await storage.index_messages()} messages indexed; open the storage with search=True")
     return DONE
@@ -296,6 +309,7 @@ _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Aw
     "prune": _prune,
     "purge": _purge,
     "delete": _delete,
+    "forget": _forget,
     "index": _index,
     "unindex": _unindex,
 }

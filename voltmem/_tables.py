@@ -82,7 +82,9 @@ class Tables:
     drop_unused_file: str = field(init=False, metadata=_TRIGGER)
     ensure_conversation: str = field(init=False, metadata=_FUNCTION)
     fill_in_files: str = field(init=False, metadata=_FUNCTION)
+    forget_derived: str = field(init=False, metadata=_FUNCTION)
     forget_in_voltagent: str = field(init=False, metadata=_FUNCTION)
+    forget_messages: str = field(init=False, metadata=_FUNCTION)
     fork_conversation: str = field(init=False, metadata=_FUNCTION)
     give_conversation: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)
@@ -93,7 +95,7 @@ class Tables:
     line_to: str = field(init=False, metadata=_FUNCTION)
     lock_memory: str = field(init=False, metadata=_FUNCTION)
     look_at_memory: str = field(init=False, metadata=_FUNCTION)
-    memory_history: str = field(init=False, metadata=_FUNCTION)
+    memory_versions: str = field(init=False, metadata=_FUNCTION)
     merge_patch: str = field(init=False, metadata=_FUNCTION)
     message_before: str = field(init=False, metadata=_FUNCTION)
     message_hash: str = field(init=False, metadata=_FUNCTION)
@@ -119,6 +121,11 @@ class Tables:
 
     # A function of unreleased versions, which migrations/unreleased.py drops.
     append: str = field(init=False)
+
+    @property
+    def of_voltagents_vectors(self) -> str:
+        """The table in which VoltAgent's PostgreSQLVectorAdapter keeps vectors, if it has its default name."""
+        return f'"{self.schema}".voltagent_vector_vectors'
 
     def __post_init__(self) -> None:
         check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)

@@ -16,6 +16,7 @@ from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
 from voltmem._areas.files import Files
+from voltmem._areas.forgetting import Forgetting
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.messages import Messages
@@ -255,6 +256,7 @@ class UserStorage:
     list_deleted_conversations = own(Sidebar.list_deleted_conversations)
     purge_deleted_conversations = own(Sidebar.purge_deleted_conversations)
     prune = own(Pruning.prune)
+    forget = own(Forgetting.forget)
     fork_conversation = own(Forks.fork_conversation)
     search = own(Search.search)
     recall = own(Recalling.recall)

@@ -14,6 +14,7 @@ from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.files import FileContent, StoredFile
+from voltmem._areas.forgetting import Forgotten
 from voltmem._areas.moments import Moment
 from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
@@ -611,7 +612,8 @@ class UserStorage:
             await storage.prune("ada", older_than=timedelta(days=30), keep_last=20)
 
         Pinned conversations are no exception. Files, links and payloads go with what they belong to; files that no
-        message uses any more are deleted by purge_unused_files(). Soft-deleted conversations stay: see
+        message uses any more are deleted by purge_unused_files(). So do VoltAgent's vectors of the messages, and its
+        steps that quote them; its states of workflows stay. Soft-deleted conversations stay: see
         purge_deleted_conversations().
 
         Args:
@@ -630,6 +632,37 @@ class UserStorage:
 
         Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
         conversations, two for each 500 messages, one for each conversation that goes.
+        """
+    async def forget(self, message_ids: Sequence[str]) -> Forgotten:
+        """
+        Delete messages of a user with all that was derived from them. Returns how much it was, and what remembers them.
+
+        ::
+
+            done = await storage.forget("ada", ["m1", "m2"])
+            for each in done.memory:  # what an agent has written down of it is yours to change
+                memory = storage.working_memory("ada", each.conversation_id)
+                print(each.version, await memory.get())
+
+        The messages are deleted in all conversations of the user that have them: in forks, in branches that are not
+        chosen, in the archive and in the trash, too. In the same transaction go the words of the search, what recall
+        finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own tables, the
+        vectors of the messages and the steps that quote them.
+
+        The working memory stays, because a text cannot be divided by its sources: the result names the versions that
+        were written with one of the messages as ``from_messages=``, and those that went on from them.
+
+        Not reached are recorded runs (delete_history_entry()), the documents of frameworks beside the messages,
+        VoltAgent's states of workflows, and other users' copies.
+
+        Args:
+            message_ids: The ids. Ids that are not there are ignored; an empty list sends nothing.
+
+        Raises:
+            OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
+                again.
+
+        One round trip, which looks the messages up in each of the user's conversations.
         """
     async def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None

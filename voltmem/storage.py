@@ -16,9 +16,9 @@ from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.checks.check import Finding, find_all
 from voltmem._areas.files import Files
+from voltmem._areas.forgetting import Forgetting
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
-from voltmem._areas.pruning import Pruning
 from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
@@ -80,7 +80,7 @@ class Storage(
     Changes,
     Files,
     Users,
-    Pruning,
+    Forgetting,
     Exports,
     Imports,
 ):

@@ -18,6 +18,7 @@ from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.checks.check import Finding
 from voltmem._areas.files import FileContent, StoredFile
+from voltmem._areas.forgetting import Forgotten
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.moments import Moment
 from voltmem._areas.pruning import Pruned
@@ -326,6 +327,7 @@ class WorkingMemoryHandle:
         if_version: int | None = None,
         operation_id: str | None = None,
         author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> WorkingMemory:
         """
         Replace the memory by another text, or by a JSON object. Returns it as stored.
@@ -336,9 +338,16 @@ class WorkingMemoryHandle:
                 history.
             operation_id: As in all writes.
             author: As in all writes.
+            from_messages: The ids of the messages that it came from.
         """
     def append(
-        self, text: str, *, if_version: int | None = None, operation_id: str | None = None, author: str | None = None
+        self,
+        text: str,
+        *,
+        if_version: int | None = None,
+        operation_id: str | None = None,
+        author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> WorkingMemory:
         """
         Add a paragraph to a memory that is text. Returns it as stored.
@@ -348,6 +357,7 @@ class WorkingMemoryHandle:
             if_version: As in all writes.
             operation_id: As in all writes.
             author: As in all writes.
+            from_messages: The ids of the messages that it came from.
         """
     def merge(
         self,
@@ -357,6 +367,7 @@ class WorkingMemoryHandle:
         if_version: int | None = None,
         operation_id: str | None = None,
         author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> WorkingMemory:
         """
         Merge a JSON object into a memory that is JSON. Returns it as stored.
@@ -368,6 +379,7 @@ class WorkingMemoryHandle:
             if_version: As in all writes.
             operation_id: As in all writes.
             author: As in all writes.
+            from_messages: The ids of the messages that it came from.
 
         With a schema the result is checked before it is committed, in a transaction of three round trips.
         """
@@ -425,6 +437,7 @@ class WorkingMemoryHandle:
         *,
         operation_id: str | None = None,
         author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> str:
         """
         Run a model's call of one of the tools. Returns the result for the model.
@@ -436,6 +449,7 @@ class WorkingMemoryHandle:
             arguments: The arguments, as a dict or as JSON text.
             operation_id: The id of the model's call, so that a repeat changes nothing.
             author: As in all writes.
+            from_messages: The ids of the messages that the model was answering.
 
         Raises:
             InvalidInputError: There is no such tool.
@@ -1031,7 +1045,8 @@ class UserStorage:
             storage.prune("ada", older_than=timedelta(days=30), keep_last=20)
 
         Pinned conversations are no exception. Files, links and payloads go with what they belong to; files that no
-        message uses any more are deleted by purge_unused_files(). Soft-deleted conversations stay: see
+        message uses any more are deleted by purge_unused_files(). So do VoltAgent's vectors of the messages, and its
+        steps that quote them; its states of workflows stay. Soft-deleted conversations stay: see
         purge_deleted_conversations().
 
         Args:
@@ -1050,6 +1065,37 @@ class UserStorage:
 
         Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
         conversations, two for each 500 messages, one for each conversation that goes.
+        """
+    def forget(self, message_ids: Sequence[str]) -> Forgotten:
+        """
+        Delete messages of a user with all that was derived from them. Returns how much it was, and what remembers them.
+
+        ::
+
+            done = storage.forget("ada", ["m1", "m2"])
+            for each in done.memory:  # what an agent has written down of it is yours to change
+                memory = storage.working_memory("ada", each.conversation_id)
+                print(each.version, memory.get())
+
+        The messages are deleted in all conversations of the user that have them: in forks, in branches that are not
+        chosen, in the archive and in the trash, too. In the same transaction go the words of the search, what recall
+        finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own tables, the
+        vectors of the messages and the steps that quote them.
+
+        The working memory stays, because a text cannot be divided by its sources: the result names the versions that
+        were written with one of the messages as ``from_messages=``, and those that went on from them.
+
+        Not reached are recorded runs (delete_history_entry()), the documents of frameworks beside the messages,
+        VoltAgent's states of workflows, and other users' copies.
+
+        Args:
+            message_ids: The ids. Ids that are not there are ignored; an empty list sends nothing.
+
+        Raises:
+            OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
+                again.
+
+        One round trip, which looks the messages up in each of the user's conversations.
         """
     def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
@@ -1471,7 +1517,8 @@ class Storage:
             storage.prune("ada", older_than=timedelta(days=30), keep_last=20)
 
         Pinned conversations are no exception. Files, links and payloads go with what they belong to; files that no
-        message uses any more are deleted by purge_unused_files(). Soft-deleted conversations stay: see
+        message uses any more are deleted by purge_unused_files(). So do VoltAgent's vectors of the messages, and its
+        steps that quote them; its states of workflows stay. Soft-deleted conversations stay: see
         purge_deleted_conversations().
 
         Args:
@@ -1491,6 +1538,38 @@ class Storage:
 
         Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
         conversations, two for each 500 messages, one for each conversation that goes.
+        """
+    def forget(self, user_id: str, message_ids: Sequence[str]) -> Forgotten:
+        """
+        Delete messages of a user with all that was derived from them. Returns how much it was, and what remembers them.
+
+        ::
+
+            done = storage.forget("ada", ["m1", "m2"])
+            for each in done.memory:  # what an agent has written down of it is yours to change
+                memory = storage.working_memory("ada", each.conversation_id)
+                print(each.version, memory.get())
+
+        The messages are deleted in all conversations of the user that have them: in forks, in branches that are not
+        chosen, in the archive and in the trash, too. In the same transaction go the words of the search, what recall
+        finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own tables, the
+        vectors of the messages and the steps that quote them.
+
+        The working memory stays, because a text cannot be divided by its sources: the result names the versions that
+        were written with one of the messages as ``from_messages=``, and those that went on from them.
+
+        Not reached are recorded runs (delete_history_entry()), the documents of frameworks beside the messages,
+        VoltAgent's states of workflows, and other users' copies.
+
+        Args:
+            user_id: The user. Other users' messages with these ids stay.
+            message_ids: The ids. Ids that are not there are ignored; an empty list sends nothing.
+
+        Raises:
+            OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
+                again.
+
+        One round trip, which looks the messages up in each of the user's conversations.
         """
     def get_usage(self, user_id: str) -> Usage:
         """

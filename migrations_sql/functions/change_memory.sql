@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- change_memory: change the working memory of a user, or of a conversation: store a new version, if nothing refuses it.
 --
 -- A function, because each try needs a new snapshot: of two writers that store the same version, the second waits for the
@@ -15,6 +15,8 @@
 --   by_author                  who writes
 --   most_bytes                 the bound of the text in UTF-8
 --   user_hash, seconds         as in deleted_since, for a user who has none yet; NULL: it does not matter
+--   sources                    the ids of the messages from which it was written; NULL: nobody says. They are added to
+--                              those of the version before, the newest thousand; those of a 'set' replace them
 --
 -- Returns the outcome: 'done'; 'repeated', with the version that the operation made; or why nothing was stored, with the
 -- newest version: 'conflict', 'other operation', 'absent', 'empty', 'template', 'JSON', 'no JSON', 'too large',
@@ -32,7 +34,8 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_change_memory(
     by_author text,
     most_bytes bigint,
     user_hash text,
-    seconds double precision
+    seconds double precision,
+    sources text[]
 ) RETURNS TABLE (outcome text, version bigint, content text, author text, changed_at timestamptz)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -46,6 +49,7 @@ DECLARE
     changed text;
     document jsonb;
     beyond bigint;
+    carried text[];
 BEGIN
     IF of_conversation IS NULL THEN
         is_shared := to_regclass('{schema}.{prefix}_users') IS NOT NULL;
@@ -86,6 +90,7 @@ BEGIN
         SELECT seen.version, seen.content, seen.author, seen.changed_at
             INTO version, content, author, changed_at
             FROM {schema}.{prefix}_look_at_memory(of_user, of_conversation) AS seen;
+        carried := NULL;
         IF if_version <> (CASE WHEN content IS NULL THEN 0 ELSE version END) THEN
             outcome := 'conflict';
         ELSIF version = 0 AND of_conversation IS NULL AND user_hash IS NOT NULL
@@ -123,11 +128,11 @@ BEGIN
             END IF;
         ELSIF kind = 'restore' THEN
             IF of_conversation IS NULL THEN
-                SELECT m.content INTO changed
+                SELECT m.content, m.from_messages INTO changed, carried
                     FROM {schema}.{prefix}_user_memory AS m
                     WHERE m.user_id = of_user AND m.version = given::bigint;
             ELSE
-                SELECT m.content INTO changed
+                SELECT m.content, m.from_messages INTO changed, carried
                     FROM {schema}.{prefix}_conversation_memory AS m
                     WHERE m.conversation_id = of_conversation AND m.version = given::bigint;
             END IF;
@@ -142,16 +147,39 @@ BEGIN
         END IF;
         EXIT WHEN outcome IS NOT NULL;
 
+        IF kind IN ('append', 'merge', 'unite') OR kind = 'set' AND sources IS NULL THEN
+            IF of_conversation IS NULL THEN
+                SELECT m.from_messages INTO carried
+                    FROM {schema}.{prefix}_user_memory AS m
+                    WHERE m.user_id = of_user AND m.version = {prefix}_change_memory.version;
+            ELSE
+                SELECT m.from_messages INTO carried
+                    FROM {schema}.{prefix}_conversation_memory AS m
+                    WHERE m.conversation_id = of_conversation AND m.version = {prefix}_change_memory.version;
+            END IF;
+        END IF;
+        IF kind NOT IN ('delete', 'erase') AND sources IS NOT NULL THEN
+            carried := coalesce(carried, '{}') || ARRAY(
+                SELECT given_id FROM unnest(sources) WITH ORDINALITY AS each (given_id, place)
+                WHERE carried IS NULL OR given_id <> ALL (carried)
+                ORDER BY place
+            );
+            carried := carried[greatest(cardinality(carried) - 999, 1):];
+        END IF;
         changed_at := clock_timestamp();
         IF of_conversation IS NULL THEN
             INSERT INTO {schema}.{prefix}_user_memory
-                (user_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown)
-                VALUES (of_user, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared)
+                (user_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown,
+                 from_messages)
+                VALUES (of_user, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared,
+                    carried)
                 ON CONFLICT DO NOTHING;
         ELSE
             INSERT INTO {schema}.{prefix}_conversation_memory
-                (conversation_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown)
-                VALUES (of_conversation, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared)
+                (conversation_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown,
+                 from_messages)
+                VALUES (of_conversation, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared,
+                    carried)
                 ON CONFLICT DO NOTHING;
         END IF;
         IF FOUND THEN

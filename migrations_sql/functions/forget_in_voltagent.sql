@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- forget_in_voltagent: delete a user in VoltAgent's own tables, as far as they are there.
 --
 -- A function, because a statement cannot name tables and columns that may not exist.
@@ -34,6 +34,9 @@ BEGIN
     IF to_regclass('{schema}.{prefix}_workflow_history') IS NOT NULL THEN
         DELETE FROM {schema}.{prefix}_workflow_history AS w
             WHERE w.user_id = of_user OR w.user_id IS NULL AND w.conversation_id = ANY (conversations);
+    END IF;
+    IF to_regclass('{schema}.voltagent_vector_vectors') IS NOT NULL THEN
+        DELETE FROM {schema}.voltagent_vector_vectors AS v WHERE v.metadata ->> 'userId' = of_user;
     END IF;
     RETURN true;
 END

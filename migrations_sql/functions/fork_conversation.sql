@@ -1,4 +1,4 @@
--- version 4
+-- version 5
 -- fork_conversation: copy the line of a conversation, up to one of its messages, its working memory, and the
 -- summaries of what is before that message.
 --
@@ -100,14 +100,17 @@ BEGIN
     END IF;
     -- For tables that VoltAgent created, whose messages have a user_id.
     setting := set_config('voltmem.user_id', source.user_id, true);
-    SELECT m.content, m.author, m.created_at, m.is_shown INTO memory
+    SELECT m.content, m.author, m.created_at, m.is_shown, m.from_messages INTO memory
         FROM {schema}.{prefix}_conversation_memory AS m
         WHERE m.conversation_id = source_id
         ORDER BY m.version DESC LIMIT 1;
     IF memory.content IS NOT NULL THEN
         INSERT INTO {schema}.{prefix}_conversation_memory
-            (conversation_id, version, content, change, author, created_at, is_shown)
-            VALUES (new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown);
+            (conversation_id, version, content, change, author, created_at, is_shown, from_messages)
+            VALUES (
+                new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown,
+                memory.from_messages
+            );
     END IF;
     -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
     -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".

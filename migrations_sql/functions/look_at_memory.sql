@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- look_at_memory: return the working memory of a user, or of a conversation.
 --
 -- Where VoltAgent has a place for the text, which is the metadata of its users and of the conversations, that text is the
@@ -24,6 +24,7 @@ DECLARE
     is_read_only CONSTANT boolean := current_setting('transaction_read_only') = 'on';
     is_shown boolean;
     theirs text;
+    sources text[];
 BEGIN
     IF of_conversation IS NULL THEN
         is_shared := to_regclass('{schema}.{prefix}_users') IS NOT NULL;
@@ -36,8 +37,8 @@ BEGIN
         -- Both texts in one snapshot: a writer of ours changes them together.
         IF of_conversation IS NOT NULL THEN
             SELECT m.version, m.content, m.author, m.created_at, m.is_shown,
-                    CASE WHEN is_shared THEN nullif(c.metadata ->> 'workingMemory', '') END
-                INTO version, content, author, changed_at, is_shown, theirs
+                    CASE WHEN is_shared THEN nullif(c.metadata ->> 'workingMemory', '') END, m.from_messages
+                INTO version, content, author, changed_at, is_shown, theirs, sources
                 FROM {schema}.{prefix}_conversations AS c
                 LEFT JOIN {schema}.{prefix}_conversation_memory AS m ON m.conversation_id = c.id AND m.version = (
                     SELECT max(newest.version) FROM {schema}.{prefix}_conversation_memory AS newest
@@ -48,8 +49,9 @@ BEGIN
                 RETURN;
             END IF;
         ELSIF is_shared THEN
-            SELECT m.version, m.content, m.author, m.created_at, m.is_shown, nullif(u.metadata ->> 'workingMemory', '')
-                INTO version, content, author, changed_at, is_shown, theirs
+            SELECT m.version, m.content, m.author, m.created_at, m.is_shown, nullif(u.metadata ->> 'workingMemory', ''),
+                    m.from_messages
+                INTO version, content, author, changed_at, is_shown, theirs, sources
                 FROM (SELECT 1) AS one
                 LEFT JOIN {schema}.{prefix}_users AS u ON u.id = of_user
                 LEFT JOIN {schema}.{prefix}_user_memory AS m ON m.user_id = of_user AND m.version = (
@@ -72,13 +74,13 @@ BEGIN
         EXIT WHEN is_read_only;
         IF of_conversation IS NULL THEN
             INSERT INTO {schema}.{prefix}_user_memory
-                (user_id, version, content, change, author, created_at, is_shown)
-                VALUES (of_user, version + 1, content, 'edit', author, changed_at, true)
+                (user_id, version, content, change, author, created_at, is_shown, from_messages)
+                VALUES (of_user, version + 1, content, 'edit', author, changed_at, true, sources)
                 ON CONFLICT DO NOTHING;
         ELSE
             INSERT INTO {schema}.{prefix}_conversation_memory
-                (conversation_id, version, content, change, author, created_at, is_shown)
-                VALUES (of_conversation, version + 1, content, 'edit', author, changed_at, true)
+                (conversation_id, version, content, change, author, created_at, is_shown, from_messages)
+                VALUES (of_conversation, version + 1, content, 'edit', author, changed_at, true, sources)
                 ON CONFLICT DO NOTHING;
         END IF;
         -- Otherwise another session has just stored a version.

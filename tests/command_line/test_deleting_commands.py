@@ -1,4 +1,4 @@
-"""``python -m voltmem prune|purge|delete``."""
+"""``python -m voltmem prune|purge|delete|forget``."""
 
 from __future__ import annotations
 
@@ -62,3 +62,27 @@ async def test_delete_of_the_command_line_deletes_a_user(command_here: Command, 
 
     assert done[:2] == (0, "deleted 1 conversations and runs, and everything else of the user\n")
     assert await storage.count_conversations() == 0
+
+
+async def test_forget_of_the_command_line_names_what_remembers(
+    command_here: Command, make_storage: MakeStorage
+) -> None:
+    """The command forget deletes the messages that it is given, and names the versions of working memory."""
+    storage = make_storage()
+    for conversation_id in ("c1", "c2"):
+        message = {"id": "m1", "role": "user", "content": "words"}
+        await storage.add_message(message, "ada", conversation_id, resource_id="docs")
+    for memory in (storage.working_memory("ada"), storage.working_memory("ada", "c1")):
+        await memory.set("likes tea", from_messages=["m1"])
+    await storage.working_memory("ada").set("likes coffee", from_messages=["m2"])
+
+    assert await command_here("forget", "--user", "ada", "m1", "m9") == (
+        0,
+        "deleted 2 messages in 2 conversations\n"
+        "version 1 of the working memory of the user was written from them\n"
+        "version 1, the newest, of the working memory of conversation c1 was written from them\n",
+        "",
+    )
+    for words in ((), ("--user", "ada")):
+        with pytest.raises(SystemExit, match="2"):
+            await command_here("forget", *words)

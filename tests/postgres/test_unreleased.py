@@ -28,6 +28,7 @@ PREFIX = "voltagent_memory"
 FOURTEEN = 14
 LATER = [each.name for each in migrations() if not each.is_function and each.name > LAST_FILE]
 NEW_COLUMNS = {"aside", "own_role", "parts_hash", "file_ids", "line_length", "line_end", "tokens", "summary_id"}
+NEW_COLUMNS |= {"from_messages"}
 NEW_TABLES = (
     *("files", "file_chunks", "file_references", "deleted_users", "quota_counts", "changed_lines"),
     *("user_memory", "conversation_memory", "summaries"),

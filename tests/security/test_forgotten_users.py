@@ -66,6 +66,7 @@ VALUES: Final[dict[str, Any]] = {
     "lines": [],
     "message": {"role": "user", "content": "words"},
     "message_id": "m1",
+    "message_ids": ["m1"],
     "messages": [{"role": "user", "content": "words"}],
     "metadata": {"n": 2},
     "older_than": timedelta(days=1),

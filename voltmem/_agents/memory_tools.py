@@ -8,7 +8,7 @@ file of its folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -157,13 +157,19 @@ def quoted(content: str, version: int) -> str:
 
 
 async def run_tool(
-    memory: WorkingMemoryHandle, name: str, arguments: object, operation_id: str | None, author: str | None
+    memory: WorkingMemoryHandle,
+    name: str,
+    arguments: object,
+    operation_id: str | None,
+    author: str | None,
+    from_messages: Sequence[str] | None = None,
 ) -> str:
     """Return the result of a call. Raises ToolError for what the model can correct."""
     known = {GET: _get, UPDATE: _update, CLEAR: _clear, FILES: _files}
     if name not in known:
         raise InvalidInputError(describe_unknown("tool", str(name), list(known)))
-    call = _Call(memory, _arguments(arguments), {"operation_id": operation_id, "author": author})
+    marks = {"operation_id": operation_id, "author": author}
+    call = _Call(memory, _arguments(arguments), marks, from_messages)
     try:
         return await known[name](call)
     except MemoryConflictError as error:
@@ -190,9 +196,16 @@ def _arguments(given: object) -> Mapping[str, Any]:
 class _Call:
     """A call of a tool: the memory, the arguments, and how a write is marked."""
 
-    def __init__(self, memory: WorkingMemoryHandle, arguments: Mapping[str, Any], marks: dict[str, str | None]) -> None:
+    def __init__(
+        self,
+        memory: WorkingMemoryHandle,
+        arguments: Mapping[str, Any],
+        marks: dict[str, str | None],
+        from_messages: Sequence[str] | None,
+    ) -> None:
         self.memory = memory
         self.marks: Any = marks
+        self.content_marks: Any = {**marks, "from_messages": from_messages}
         self._arguments = arguments
 
     def text(self, name: str) -> str:
@@ -242,11 +255,11 @@ async def _update(call: _Call) -> str:
         version = call.number("version")
         if version is None:
             raise ToolError(f"'replace' needs the version that you have read: call {GET} first, or use 'append'")
-        stored = await call.memory.set(content, if_version=version, **call.marks)
+        stored = await call.memory.set(content, if_version=version, **call.content_marks)
     elif isinstance(content, str):
-        stored = await call.memory.append(content, **call.marks)
+        stored = await call.memory.append(content, **call.content_marks)
     else:
-        stored = await call.memory.merge(content, rules="voltagent", **call.marks)
+        stored = await call.memory.merge(content, rules="voltagent", **call.content_marks)
     return f"The working memory was {'replaced' if mode == 'replace' else 'updated'} (version: {stored.version})."
 
 
@@ -311,7 +324,7 @@ def _range(given: object) -> tuple[int, int | None]:
 async def _create(call: _Call) -> str:
     path, text = _path(call), call.text("file_text")
     try:
-        await call.memory.set(text, if_version=0, **call.marks)
+        await call.memory.set(text, if_version=0, **call.content_marks)
     except MemoryConflictError as error:
         raise ToolError(f"{path} exists already: change it with str_replace or insert") from error
     return f"File created successfully at: {path}"
@@ -352,7 +365,7 @@ async def _edit(call: _Call, path: str, change: Callable[[str], str]) -> str:
         if found is None:
             raise ToolError(f"{path} does not exist yet: create it")
         try:
-            await call.memory.set(change(found.content), if_version=found.version, **call.marks)
+            await call.memory.set(change(found.content), if_version=found.version, **call.content_marks)
         except MemoryConflictError:
             continue
         return done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -31,6 +31,7 @@ from voltmem._values import (
     check_count,
     check_flag,
     check_id_or_none,
+    check_ids,
     check_text,
     check_user,
     json_value,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from voltmem._areas.working_memory import Run
 
 HISTORY_LIMIT: Final = 20
+MAX_SOURCES: Final = 1_000
 
 
 class WorkingMemoryHandle:
@@ -63,6 +65,10 @@ class WorkingMemoryHandle:
     none; None: whatever there is. ``operation_id`` is an id of this write: if it was stored before, with the same
     arguments, nothing is changed, and the result is the first one's; give a model's call the call's own id. ``author``
     is who writes; None: the handle's.
+
+    set(), append() and merge() take ``from_messages``, too: the ids of the messages that the content came from, a
+    thousand at most. storage.forget() tells by them which versions to look at. What is added goes on from the version
+    before, so its ids are kept; those of set() replace them.
 
     All writes raise:
 
@@ -165,6 +171,7 @@ class WorkingMemoryHandle:
         if_version: int | None = None,
         operation_id: str | None = None,
         author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> WorkingMemory:
         """
         Replace the memory by another text, or by a JSON object. Returns it as stored.
@@ -175,13 +182,14 @@ class WorkingMemoryHandle:
                 history.
             operation_id: As in all writes.
             author: As in all writes.
+            from_messages: The ids of the messages that it came from.
         """
         text = content if isinstance(content, str) else _indented(_json_object(content))
         check_text(content=text)
         if (problems := self._problems(text)) is not None:
             raise InvalidInputError(problems)
         is_bare = self._template is not None and text.strip() == self._template.strip()
-        return await self._write("set", text, if_version, operation_id, author, is_bare=is_bare)
+        return await self._write("set", text, if_version, operation_id, author, from_messages, is_bare=is_bare)
 
     async def append(
         self,
@@ -190,6 +198,7 @@ class WorkingMemoryHandle:
         if_version: int | None = None,
         operation_id: str | None = None,
         author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> WorkingMemory:
         """
         Add a paragraph to a memory that is text. Returns it as stored.
@@ -199,11 +208,12 @@ class WorkingMemoryHandle:
             if_version: As in all writes.
             operation_id: As in all writes.
             author: As in all writes.
+            from_messages: The ids of the messages that it came from.
         """
         check_text(text=text)
         if self._schema is not None:
             raise InvalidInputError("the memory is JSON, to which no text can be appended: use merge()")
-        return await self._write("append", text, if_version, operation_id, author)
+        return await self._write("append", text, if_version, operation_id, author, from_messages)
 
     async def merge(
         self,
@@ -213,6 +223,7 @@ class WorkingMemoryHandle:
         if_version: int | None = None,
         operation_id: str | None = None,
         author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> WorkingMemory:
         """
         Merge a JSON object into a memory that is JSON. Returns it as stored.
@@ -224,13 +235,15 @@ class WorkingMemoryHandle:
             if_version: As in all writes.
             operation_id: As in all writes.
             author: As in all writes.
+            from_messages: The ids of the messages that it came from.
 
         With a schema the result is checked before it is committed, in a transaction of three round trips.
         """
         if rules not in get_args(MergeRules):
             raise InvalidInputError(f"rules {short_repr(rules)}: use one of {', '.join(get_args(MergeRules))}")
         kind: MemoryChange = "merge" if rules == "rfc7396" else "unite"
-        change = self._change(kind, to_json(_json_object(patch, only_set=True)), if_version, operation_id, author)
+        given = to_json(_json_object(patch, only_set=True))
+        change = self._change(kind, given, if_version, operation_id, author, from_messages)
         if self._schema is None:
             return await write_memory(self._access, self._place, change, self._run())
         async with self._access.executor.transaction() as bound:
@@ -311,6 +324,7 @@ class WorkingMemoryHandle:
         *,
         operation_id: str | None = None,
         author: str | None = None,
+        from_messages: Sequence[str] | None = None,
     ) -> str:
         """
         Run a model's call of one of the tools. Returns the result for the model.
@@ -322,6 +336,7 @@ class WorkingMemoryHandle:
             arguments: The arguments, as a dict or as JSON text.
             operation_id: The id of the model's call, so that a repeat changes nothing.
             author: As in all writes.
+            from_messages: The ids of the messages that the model was answering.
 
         Raises:
             InvalidInputError: There is no such tool.
@@ -331,7 +346,7 @@ class WorkingMemoryHandle:
         from voltmem._agents.memory_tools import ToolError, run_tool  # here: as above
 
         try:
-            return await run_tool(self, name, arguments, operation_id, author)
+            return await run_tool(self, name, arguments, operation_id, author, from_messages)
         except ToolError as error:
             return f"Error: {error}"
 
@@ -370,10 +385,11 @@ class WorkingMemoryHandle:
         if_version: int | None,
         operation_id: str | None,
         author: str | None,
+        from_messages: Sequence[str] | None = None,
         *,
         is_bare: bool = False,
     ) -> WorkingMemory:
-        change = self._change(kind, given, if_version, operation_id, author, is_bare=is_bare)
+        change = self._change(kind, given, if_version, operation_id, author, from_messages, is_bare=is_bare)
         return await write_memory(self._access, self._place, change, self._run())
 
     def _change(
@@ -383,11 +399,17 @@ class WorkingMemoryHandle:
         if_version: int | None,
         operation_id: str | None,
         author: str | None,
+        from_messages: Sequence[str] | None = None,
         *,
         is_bare: bool = False,
     ) -> Change:
         by = self._author if author is None else author
-        return Change(kind, given, is_bare, if_version, operation_id, by, self._max_bytes).checked()
+        sources = None
+        if from_messages is not None:
+            sources = list(dict.fromkeys(check_ids("from_messages", from_messages)))
+            if len(sources) > MAX_SOURCES:
+                raise InvalidInputError(f"from_messages has {len(sources):,} ids: name the {MAX_SOURCES:,} that matter")
+        return Change(kind, given, is_bare, if_version, operation_id, by, self._max_bytes, sources).checked()
 
     def _run(self) -> Run:
         if self.conversation_id is not None:  # it exists, or nothing is written

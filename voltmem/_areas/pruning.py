@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area
-from voltmem._areas.messages import MessageStatements
 from voltmem._model import Model
 from voltmem._tables import Tables
 from voltmem._values import check_count, check_flag, check_id_or_none, check_owner, short_repr
@@ -42,6 +41,9 @@ class PruneStatements:
     def __init__(self, tables: Tables) -> None:
         conversations, messages, entries = tables.conversations, tables.messages, tables.agent_history
 
+        # A vector of VoltAgent's has no reference to its message. Steps refer to the conversation.
+        has_vectors = f"pg_catalog.to_regclass('{tables.of_voltagents_vectors}') IS NOT NULL"
+
         def cut(age: str) -> str:
             """Return the time before which everything is old."""
             return f"(pg_catalog.statement_timestamp() - {age}::interval)"
@@ -68,7 +70,7 @@ class PruneStatements:
                 c.updated_at < {cut("$3")} AND NOT $4 AND $5::bigint = 0 AND NOT EXISTS (
                     SELECT 1 FROM {messages} AS m
                     WHERE m.conversation_id = c.id AND {in_any_part} AND m.created_at >= {cut("$3")}
-                ) AS is_old
+                ) AS is_old, {has_vectors} AS has_vectors
             FROM {conversations} AS c
             WHERE c.id > $1 AND ($2::text IS NULL OR c.user_id = $2) AND ($6::text IS NULL OR c.resource_id = $6)
                 AND c.deleted_at IS NULL
@@ -81,6 +83,14 @@ class PruneStatements:
             DELETE FROM {conversations}
             WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND updated_at < {cut("$3")} AND deleted_at IS NULL
                 AND NOT EXISTS (SELECT 1 FROM {messages} WHERE conversation_id = $1 AND created_at >= {cut("$3")})"""
+        self.forget_derived = f"SELECT vectors, steps FROM {tables.forget_derived}($1, NULL)"
+        # Lateral: what was derived goes before the messages.
+        self.delete_messages = f"""
+            SELECT d.dropped
+            FROM {tables.forget_derived}($1, $3) AS f
+            CROSS JOIN LATERAL {tables.drop_messages}(
+                $1, $2, CASE WHEN f.vectors IS NOT NULL THEN $3::text[] END, NULL, NULL
+            ) AS d"""
         page = f"""
             WITH page AS (
                 SELECT id, "timestamp" < {cut("$3")} AS is_old FROM {entries}
@@ -128,7 +138,8 @@ class Pruning(Area):
             await storage.prune("ada", older_than=timedelta(days=30), keep_last=20)
 
         Pinned conversations are no exception. Files, links and payloads go with what they belong to; files that no
-        message uses any more are deleted by purge_unused_files(). Soft-deleted conversations stay: see
+        message uses any more are deleted by purge_unused_files(). So do VoltAgent's vectors of the messages, and its
+        steps that quote them; its states of workflows stay. Soft-deleted conversations stay: see
         purge_deleted_conversations().
 
         Args:
@@ -162,7 +173,7 @@ class Pruning(Area):
         rule = _Rule(owner, min(older_than, _LONGEST), archived, keep_last, resource_id)
         messages = conversations = 0
         async for found in self._conversations(rule):
-            if found["is_old"] and (dry_run or await self._delete(found["id"], rule)):
+            if found["is_old"] and (dry_run or await self._delete(found, rule)):
                 messages, conversations = messages + found["old"], conversations + 1
             elif dry_run:
                 messages += found["old"]
@@ -184,10 +195,12 @@ class Pruning(Area):
                 return
             after = page[-1]["id"]
 
-    async def _delete(self, conversation_id: str, rule: _Rule) -> bool:
+    async def _delete(self, found: Record, rule: _Rule) -> bool:
         """Delete a conversation, unless it has become newer. Returns whether it was deleted."""
-        statement = self._sql(PruneStatements).conversation
-        return bool(await self._executor.execute(statement, conversation_id, rule.owner, rule.age))
+        sql, id = self._sql(PruneStatements), found["id"]
+        if found["has_vectors"]:  # if the conversation stays, they are those of messages that are old all the same
+            await self._executor.fetchrow(sql.forget_derived, id)
+        return bool(await self._executor.execute(sql.conversation, id, rule.owner, rule.age))
 
     async def _delete_messages(self, conversation_id: str, rule: _Rule) -> int:
         """Delete the old messages of a conversation. Returns how many."""
@@ -198,7 +211,7 @@ class Pruning(Area):
             if not rows:
                 return count
             ids = [row["message_id"] for row in rows]
-            statement = self._sql(MessageStatements).delete
+            statement = self._sql(PruneStatements).delete_messages
             row = await self._executor.fetchrow(statement, conversation_id, rule.owner, ids, repeatable=False)
             dropped = 0 if row is None else row["dropped"] or 0
             count += dropped

@@ -73,7 +73,8 @@ class ShowStatements:
             SELECT pg_catalog.count(done.outcome) AS shown
             FROM {{newest}} AS m
             CROSS JOIN LATERAL {tables.change_memory}(
-                {{place}}, 'restore', m.version::text, false, m.version, NULL, NULL, m.author, {MAX_BIGINT}, NULL, NULL
+                {{place}}, 'restore', m.version::text, false, m.version, NULL, NULL, m.author, {MAX_BIGINT}, NULL, NULL,
+                NULL
             ) AS done
             WHERE m.content IS NOT NULL AND NOT m.is_shown"""
 

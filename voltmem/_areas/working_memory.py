@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from voltmem._areas.area import Access, Area
 from voltmem._areas.queries import is_deleted
@@ -104,6 +104,11 @@ class MemoryVersion(Model):
     """When it was written, or when the edit was noticed."""
     operation_id: String | None = None
     """The id of the write."""
+    from_messages: list[String] = Field(default_factory=list)
+    """
+    The ids of the messages that its content came from, as far as its writers said: those of this version and of the
+    versions before that it goes on from, the newest thousand.
+    """
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:
@@ -121,9 +126,9 @@ class WorkingMemoryStatements:
         self.get = f"SELECT {_COLUMNS} FROM {tables.look_at_memory}($1, $2) WHERE content IS NOT NULL"
         self.change = f"""
             SELECT outcome, {_COLUMNS}, outcome = 'no conversation' AND {is_deleted(tables, "$2", "$1")} AS is_deleted
-            FROM {tables.change_memory}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"""
+            FROM {tables.change_memory}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
         self.history = f"""
-            SELECT {", ".join(MemoryVersion.model_fields)} FROM {tables.memory_history}($1, $2, $3, $4)"""
+            SELECT {", ".join(MemoryVersion.model_fields)} FROM {tables.memory_versions}($1, $2, $3, $4)"""
 
 
 class Place(NamedTuple):
@@ -160,6 +165,7 @@ class Change(NamedTuple):
     """None: a new one, so that the statement can be sent again after its answer was lost."""
     author: str | None = None
     most_bytes: int = MAX_MEMORY_BYTES
+    from_messages: list[str] | None = None
 
     def checked(self) -> Self:
         """Return the change; an error if the database need not be asked to refuse it."""
@@ -207,7 +213,7 @@ async def _make(access: Access, place: Place, change: Change, run: Run) -> Recor
         access.sql(WorkingMemoryStatements).change,
         *place,
         *(change.kind, change.given, change.is_bare, change.if_version, change.operation_id or uuid7()),
-        *(_fingerprint(change), change.author, change.most_bytes, *run),
+        *(_fingerprint(change), change.author, change.most_bytes, *run, change.from_messages),
     )
     assert row is not None  # the function returns one row always
     return row

@@ -259,9 +259,10 @@ def is_undone(error: BaseException, connection: Connection) -> bool:
 WRITING_FUNCTIONS: Final = (
     *("add_message", "add_messages", "add_plain_messages", "answer_calls", "change_memory", "choose_branch"),
     *("copy_files", "count_line", "drop_messages", "drop_messages_of_user", "ensure_conversation"),
-    *("forget_in_voltagent", "fork_conversation", "give_conversation", "hand_over", "index_words", "keep_file"),
-    *("leave_summaries", "lock_memory", "move_head", "put_file", "release_files", "remove_oldest", "require_room"),
-    *("restore_archived", "save_payload", "show_memory", "store_summary", "unlink_messages"),
+    *("forget_derived", "forget_in_voltagent", "forget_messages", "fork_conversation", "give_conversation"),
+    *("hand_over", "index_words", "keep_file", "leave_summaries", "lock_memory", "move_head", "put_file"),
+    *("release_files", "remove_oldest", "require_room", "restore_archived", "save_payload", "show_memory"),
+    *("store_summary", "unlink_messages"),
 )
 _WRITES: Final = re.compile(rf"\b(?:INSERT INTO|UPDATE|DELETE FROM|\w+_(?:{'|'.join(WRITING_FUNCTIONS)}))\b")
 

@@ -48,9 +48,9 @@ async def test_an_agent_keeps_what_it_writes_down(storage: PostgresStorage) -> N
     assert others(last) == ["Hello"]  # another user's
     assert "<working_memory version" not in str(state["messages"])
     assert "<working_memory version" not in str(await stored_texts(storage))
-    found = await storage.working_memory("ada").get()
-    assert found is not None
-    assert found.author == "guide"
+    [found] = await storage.working_memory("ada").history()
+    question, *_ = await storage.get_messages("ada", "c1")
+    assert (found.author, found.from_messages) == ("guide", [question.id])
 
 
 async def test_an_injected_instruction_stays_quoted_data(storage: PostgresStorage) -> None:

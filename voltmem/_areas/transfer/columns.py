@@ -32,7 +32,7 @@ EVENT: Final = (
     *("id", "start_time", "event_type", "event_name", "end_time", "status", "status_message", "level", "version"),
     *("parent_event_id", *EVENT_JSON, "exact", "agent_id"),
 )
-MEMORY: Final = ("version", "content", "change", "author", "created_at")
+MEMORY: Final = ("version", "content", "change", "author", "created_at", "from_messages")
 SUMMARY: Final = (*("id", "content", "first_at", "last_at", "hash", "usage", "format", "payload", "created_at"),)
 STEP: Final = ("key", "value", "exact", "agent_id")
 RUN_KINDS: Final[tuple[RunKind, ...]] = ("run", "step", "event")
@@ -76,8 +76,20 @@ def payload_columns(payload: ImportedPayload) -> Columns:
 
 def memory_columns(memory: Sequence[ImportedMemory]) -> list[Sequence[str | None] | None]:
     """Return the columns of the versions of a working memory, as text."""
-    rows = [(str(each.version), each.content, each.change, each.author, _iso(each.created_at)) for each in memory]
+    rows = [
+        (
+            *(str(each.version), each.content, each.change, each.author, _iso(each.created_at)),
+            _array(each.from_messages) if each.from_messages else None,
+        )
+        for each in memory
+    ]
     return transposed(rows, len(MEMORY))
+
+
+def _array(values: Sequence[str]) -> str:
+    """Return an array of text, as PostgreSQL writes it."""
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def summary_columns(summaries: Sequence[ImportedSummary]) -> list[Sequence[str | None] | None]:

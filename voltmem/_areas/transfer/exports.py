@@ -74,8 +74,10 @@ class ExportStatements:
             WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2
             ORDER BY place, created_at, seq"""
         # What VoltAgent has changed is not stored here until a memory is looked at, and an export stores nothing.
-        versions = "version, content, change, author, created_at"
-        changed = "version + 1 AS version, content, 'edit' AS change, author, changed_at AS created_at"
+        versions = "version, content, change, author, created_at, from_messages"
+        changed = (
+            "version + 1 AS version, content, 'edit' AS change, author, changed_at AS created_at, NULL AS from_messages"
+        )
         self.user_memory = f"SELECT {versions} FROM {tables.user_memory} WHERE user_id = $1 ORDER BY version"
         self.changed_user_memory = f"SELECT {changed} FROM {tables.look_at_memory}($1, NULL) WHERE NOT is_stored"
         self.memory = f"""

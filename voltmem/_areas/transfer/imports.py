@@ -118,7 +118,7 @@ class ImportStatements:
         if owners_room:
             self.store_more = f"WITH said AS ({self.store_more} RETURNING 1) SELECT {owners_room}"
         version = """m.version::bigint, m.content, m.change, m.author,
-                    coalesce(m.created_at::timestamptz, pg_catalog.statement_timestamp())"""
+                    coalesce(m.created_at::timestamptz, pg_catalog.statement_timestamp()), m.from_messages::text[]"""
         versions = f"unnest({_arrays(2, len(MEMORY))}) AS m ({', '.join(MEMORY)})"
         self.store_memory = f"""
             INSERT INTO {tables.conversation_memory} (conversation_id, {", ".join(MEMORY)})

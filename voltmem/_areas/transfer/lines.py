@@ -116,7 +116,7 @@ def user_memory_line(row: Row) -> str:
 
 
 def _memory(kind: str, row: Row) -> str:
-    names = ("version", "content", "change", "author", "created_at")
+    names = ("version", "content", "change", "author", "created_at", "from_messages")
     values = {name: value for name in names if (value := row[name]) is not None}
     return _line(kind, values)
 

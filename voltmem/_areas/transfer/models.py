@@ -57,6 +57,8 @@ class ImportedMemory(Model):
     """Who wrote it."""
     created_at: Time | None = None
     """When it was written; None: the time of the import."""
+    from_messages: list[Id] = Field(default_factory=list, max_length=1_000)
+    """The ids of the messages that its content came from."""
 
 
 class ImportedSummary(Model):

@@ -37,7 +37,8 @@ class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
 
     The memory is before the messages of each request, as quoted data in a message of the user's, and what to do with
     it is in the system message. Neither is in the agent's state, nor stored with the conversation. A tool call that is
-    made again, with its id and arguments, changes nothing.
+    made again, with its id and arguments, changes nothing. What the model writes is from the last message of the
+    user's, so that forget() finds it; VoltMemMiddleware stores that message with its id.
 
     Args:
         memory: The handle, or a function of the run's context that returns it. One of a PostgresStorage serves
@@ -94,16 +95,21 @@ class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
 
     def _tool(self, tool: MemoryTool) -> StructuredTool:
         def call(runtime: ToolRuntime[Any, Any], **arguments: Any) -> str:
-            operation_id = operation_of(runtime.tool_call_id, arguments)
-            return self._blocking(runtime.context).call_tool(tool.name, arguments, operation_id=operation_id)
+            memory, marks = self._blocking(runtime.context), _marks(runtime, arguments)
+            return memory.call_tool(tool.name, arguments, **marks)
 
         async def acall(runtime: ToolRuntime[Any, Any], **arguments: Any) -> str:
             memory = self._kept.of(runtime.context)
             if isinstance(memory, BlockingHandle):
                 return await asyncio.to_thread(call, runtime, **arguments)
-            operation_id = operation_of(runtime.tool_call_id, arguments)
-            return await memory.call_tool(tool.name, arguments, operation_id=operation_id)
+            return await memory.call_tool(tool.name, arguments, **_marks(runtime, arguments))
 
         return StructuredTool(
             name=tool.name, description=tool.description, args_schema=tool.parameters, func=call, coroutine=acall
         )
+
+
+def _marks(runtime: ToolRuntime[Any, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return how a write is marked: with its operation, and with the message that the model is answering."""
+    asked = [each.id for each in runtime.state["messages"] if each.type == "human" and each.id]
+    return {"operation_id": operation_of(runtime.tool_call_id, arguments), "from_messages": asked[-1:] or None}

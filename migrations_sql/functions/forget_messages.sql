@@ -1,0 +1,94 @@
+-- version 1
+-- forget_messages: delete messages in all conversations of a user, forks and soft-deleted ones too, with what was
+-- derived from them, and find the versions of working memory that were written from them.
+--
+-- A function, because each conversation is locked first, in ascending order like every caller, and what concurrent
+-- writers committed must be seen then.
+--
+-- Arguments: the user; the ids of the messages.
+-- Returns how many messages were deleted, in how many conversations; how many vectors and steps of VoltAgent's; and the
+-- versions, as a JSON array of [conversation (null: the user's memory), version, whether it is the newest].
+
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_forget_messages(of_user text, message_ids text[]) RETURNS TABLE (
+    messages bigint, conversations bigint, vectors bigint, steps bigint, memory text
+)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET jit = off
+AS $forget_messages$
+DECLARE
+    conversation text;
+    dropped_there bigint;
+    derived record;
+    of_conversations jsonb;
+    is_gone boolean;
+BEGIN
+    messages := 0;
+    conversations := 0;
+    vectors := 0;
+    steps := 0;
+    FOR conversation IN
+        SELECT c.id FROM {schema}.{prefix}_conversations AS c
+        WHERE c.user_id = of_user AND EXISTS (
+            SELECT 1 FROM {schema}.{prefix}_messages AS m
+            WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
+        )
+        ORDER BY c.id
+    LOOP
+        SELECT c.deleted_at IS NOT NULL INTO is_gone
+            FROM {schema}.{prefix}_conversations AS c
+            WHERE c.id = conversation AND c.user_id = of_user
+            FOR NO KEY UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        SELECT f.vectors, f.steps INTO derived FROM {schema}.{prefix}_forget_derived(conversation, message_ids) AS f;
+        IF is_gone THEN
+            -- drop_messages takes it for absent.
+            PERFORM {schema}.{prefix}_unlink_messages(conversation, message_ids);
+            DELETE FROM {schema}.{prefix}_messages AS m
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+            GET DIAGNOSTICS dropped_there = ROW_COUNT;
+        ELSE
+            SELECT coalesce(d.dropped, 0) INTO dropped_there
+                FROM {schema}.{prefix}_drop_messages(conversation, of_user, message_ids, NULL, NULL) AS d;
+        END IF;
+        -- A title that a model made may quote them.
+        UPDATE {schema}.{prefix}_conversations AS c
+            SET title = NULL, title_is_automatic = false
+            WHERE c.id = conversation AND c.title_is_automatic AND dropped_there > 0;
+        messages := messages + dropped_there;
+        conversations := conversations + CASE WHEN dropped_there > 0 THEN 1 ELSE 0 END;
+        vectors := vectors + derived.vectors;
+        steps := steps + derived.steps;
+    END LOOP;
+    IF to_regclass('{schema}.voltagent_vector_vectors') IS NOT NULL THEN
+        -- Those of messages that were deleted before, without them.
+        DELETE FROM {schema}.voltagent_vector_vectors AS v
+            WHERE v.metadata ->> 'userId' = of_user AND v.metadata ->> 'messageId' = ANY (message_ids);
+        GET DIAGNOSTICS dropped_there = ROW_COUNT;
+        vectors := vectors + dropped_there;
+    END IF;
+    -- Two statements: on Citus, the two tables are not on the same server.
+    SELECT jsonb_agg(jsonb_build_array(m.conversation_id, m.version, m.version = newest.version)
+            ORDER BY m.conversation_id, m.version)
+        INTO of_conversations
+        FROM {schema}.{prefix}_conversations AS c
+        JOIN {schema}.{prefix}_conversation_memory AS m ON m.conversation_id = c.id
+        CROSS JOIN LATERAL (
+            SELECT max(each.version) AS version FROM {schema}.{prefix}_conversation_memory AS each
+            WHERE each.conversation_id = c.id
+        ) AS newest
+        WHERE c.user_id = of_user AND m.from_messages && message_ids;
+    SELECT concat(coalesce(jsonb_agg(jsonb_build_array(NULL, m.version, m.version = newest.version) ORDER BY m.version), '[]')
+            || coalesce(of_conversations, '[]'))
+        INTO memory
+        FROM {schema}.{prefix}_user_memory AS m
+        CROSS JOIN LATERAL (
+            SELECT max(each.version) AS version FROM {schema}.{prefix}_user_memory AS each
+            WHERE each.user_id = of_user
+        ) AS newest
+        WHERE m.user_id = of_user AND m.from_messages && message_ids;
+    RETURN NEXT;
+END
+$forget_messages$;
