@@ -23,6 +23,10 @@ BODIES: dict[str, Any] = {
     "saveUIMessages": {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Psst"}]},
     "saveHistoryEntry": {"format": "ai-sdk/v6", "content": {"role": "user", "parts": []}},
     "createConversation": {"id": "c9"},
+    "setMemory": {"content": "My pin is mine"},
+    "changeMemory": {"append": "My pin is mine"},
+    "setConversationMemory": {"content": "My pin is mine"},
+    "changeConversationMemory": {"append": "My pin is mine"},
     "changeMessage": {"mergeMetadata": {"pin": "mine"}},
 }
 EXAMPLE = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
@@ -43,12 +47,15 @@ async def stock(storage: PostgresStorage) -> None:
     for id in ("c1", "c2"):
         await ada.create_conversation({"id": id, "title": "A secret", "metadata": {"pin": "swordfish"}})
         await ada.add_messages([{"id": f"m{n}", "role": "user", "content": "My pin is swordfish"} for n in (1, 2)], id)
+        await ada.working_memory(id).set("My pin is swordfish")
+    await ada.working_memory().set("My pin is swordfish")
     await ada.soft_delete_conversation("c2")
 
 
 async def seen(ada: httpx2.AsyncClient) -> list[object]:
     """Return all that ada sees."""
-    paths = ("/conversations", "/deleted", "/conversations/c1/messages", "/conversations/c1/history", "/search?q=pin")
+    of_one = ("/conversations/c1/messages", "/conversations/c1/history", "/conversations/c1/memory")
+    paths = ("/conversations", "/deleted", "/search?q=pin", "/memory", *of_one)
     return [(await ada.get(path)).json() for path in paths]
 
 

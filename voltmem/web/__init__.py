@@ -42,7 +42,18 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastapi", "web") from error
 
-from voltmem.web import _branches, _conversations, _events, _files, _frontends, _messages, _recall, _shares, _transfer
+from voltmem.web import (
+    _branches,
+    _conversations,
+    _events,
+    _files,
+    _frontends,
+    _messages,
+    _recall,
+    _shares,
+    _transfer,
+    _working_memory,
+)
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._route import ProblemRoute, record_methods
 from voltmem.web._signed_in import Limits, open_to_all, read_when_signed_in, sign_in
@@ -52,7 +63,7 @@ __all__ = ["app", "router"]
 
 _OF_A_USER = (
     *(_conversations.routes, _recall.routes, _messages.routes, _shares.routes),
-    *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes, _files.routes),
+    *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes, _files.routes, _working_memory.routes),
 )
 _OF_ANYBODY = (_shares.public_routes, _files.public_routes)
 record_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.routes)

@@ -21,6 +21,8 @@ from voltmem.errors import (
     DatabaseTimeoutError,
     InvalidInputError,
     InvalidOptionError,
+    MemoryConflictError,
+    MemoryRefusedError,
     MessageNotFoundError,
     OutcomeUnknownError,
     QuotaExceededError,
@@ -149,6 +151,14 @@ _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str
         "The id is taken",
         lambda error: f"The id {error.conversation_id!r} is taken. Leave it out to get a new one.",
     ),
+    (
+        MemoryConflictError,
+        412,
+        "memory-changed",
+        "The memory was changed meanwhile",
+        lambda error: f"The newest version is {error.version}, not {error.expected}. Read it, and repeat the change.",
+    ),
+    (MemoryRefusedError, 409, "memory-refused", "The memory does not take this change", str),
     (
         QuotaExceededError,
         507,  # as WebDAV (RFC 4331) says it, and OneDrive: the request is right, and the user has no room

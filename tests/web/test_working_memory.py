@@ -1,0 +1,67 @@
+"""The routes for the working memory of the user, and of a conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.web.test_problems import problem
+from voltmem import PostgresStorage
+
+NONE = {"content": None, "version": 0, "author": None, "changedAt": None}
+
+
+@pytest.fixture(params=["/memory", "/conversations/c1/memory"])
+async def path(request: pytest.FixtureRequest, storage: PostgresStorage) -> str:
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    return str(request.param)
+
+
+async def test_a_memory_is_read_changed_and_deleted(path: str, ada: httpx2.AsyncClient) -> None:
+    """Each change answers with the memory, whose version is the ETag; a memory that is not there is null."""
+    absent = await ada.get(path)
+    assert (absent.json(), absent.headers["etag"]) == (NONE, '"0"')
+
+    stored = await ada.put(path, json={"content": "- likes tea"}, headers={"If-Match": '"0"'})
+    assert (stored.status_code, stored.headers["etag"], stored.json()["author"]) == (200, '"1"', "user")
+    added = await ada.patch(path, json={"append": "- likes coffee"})
+    assert added.json()["content"] == "- likes tea\n\n- likes coffee"
+    assert (await ada.get(path)).json() == added.json()
+
+    assert (await ada.delete(path, params={"history": True}, headers={"If-Match": '"2"'})).json() == {"deleted": True}
+    assert (await ada.delete(path)).json() == {"deleted": False}
+    assert (await ada.get(path)).json() == NONE
+
+
+async def test_a_change_of_another_version_is_refused(path: str, ada: httpx2.AsyncClient) -> None:
+    """412 with If-Match of another version, for each method; * and no If-Match take any."""
+    await ada.put(path, json={"content": "- likes tea"})
+
+    for version in ('"0"', "7"):
+        headers = {"If-Match": version}
+        for answer in (
+            await ada.put(path, json={"content": "x"}, headers=headers),
+            await ada.patch(path, json={"append": "x"}, headers=headers),
+            await ada.delete(path, headers=headers),
+        ):
+            problem(answer, 412, "memory-changed")
+    problem(await ada.put(path, json={"content": "x"}, headers={"If-Match": '"one"'}), 422, "invalid-request")
+    assert (await ada.put(path, json={"content": "x"}, headers={"If-Match": "*"})).json()["version"] == 2
+
+
+async def test_json_is_merged(path: str, ada: httpx2.AsyncClient) -> None:
+    """A patch is merged into JSON; text and JSON are not mixed, and nothing is emptied by the way."""
+    await ada.patch(path, json={"merge": {"likes": ["tea"], "name": "Ada"}})
+    merged = await ada.patch(path, json={"merge": {"likes": ["coffee"], "name": None}})
+    assert merged.json()["content"] == '{\n  "likes": [\n    "coffee"\n  ]\n}'
+
+    for wrong in ({"append": "x"}, {"append": " "}, {"merge": {"likes": None}}):
+        problem(await ada.patch(path, json=wrong), 409, "memory-refused")
+
+
+@pytest.mark.parametrize("body", [{}, {"append": "x", "merge": {}}, {"append": None}, {"append": ""}, {"merge": []}])
+async def test_a_change_that_is_none_is_invalid(body: dict[str, Any], ada: httpx2.AsyncClient) -> None:
+    """One of append and merge is needed, and not empty."""
+    problem(await ada.patch("/memory", json=body), 422, "invalid-request")
