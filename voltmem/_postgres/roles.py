@@ -107,8 +107,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
 }
 """The privileges on each table of Tables, by its attribute."""
 
-# What delete_user(), export_user(), the working memory and a change of owner do in tables that may not exist:
-# VoltAgent's own, and the backup of migrate_conversation_schema().
+# What delete_user(), forget(), prune(), export_user(), the working memory and a change of owner do in tables that may
+# not exist: VoltAgent's own, and the backup of migrate_conversation_schema().
 _OPTIONAL: Final = {
     "users": "SELECT, INSERT, UPDATE, DELETE",
     "steps": "SELECT, UPDATE, DELETE",
@@ -220,7 +220,9 @@ def _use_later(tables: Tables, names: RoleNames) -> Iterator[str]:
 
 def _use_optional(tables: Tables, names: RoleNames) -> str:
     """Return the statement about tables that may not exist."""
-    rows = ",\n    ".join(f"('{tables.of_voltagent(name)}', '{right}')" for name, right in _OPTIONAL.items())
+    given = {tables.of_voltagent(name): right for name, right in _OPTIONAL.items()}
+    given[tables.of_voltagents_vectors] = "SELECT, DELETE"
+    rows = ",\n    ".join(f"('{name}', '{right}')" for name, right in given.items())
     return f"""DO $voltmem$
 DECLARE
     name text;
