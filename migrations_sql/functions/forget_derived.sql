@@ -3,8 +3,8 @@
 -- before the messages are deleted. The caller has checked the owner.
 --
 -- This is the list of it: a table that gets to hold something made of messages, without a foreign key to them, has its
--- part here. Words, references to files and files without any go with the rows. So do the rows of tables that refer to
--- the messages.
+-- part here. Words, references to files and files without any go with the rows, and so do the summaries that stand for
+-- one of the messages (note_changed_summary). So do the rows of tables that refer to the messages.
 --
 -- - Vectors of VoltAgent's, by the ids that it gives them.
 -- - Steps of VoltAgent's that quote the messages: tool calls that are in them, texts that are theirs, and all steps of

@@ -139,6 +139,24 @@ async def test_sources_of_a_memory_are_the_newest_thousand(storage: PostgresStor
         await memory.append("words", from_messages=[f"m{number}" for number in range(1001)])
 
 
+async def test_forget_deletes_summaries_of_the_messages(storage: PostgresStorage) -> None:
+    """A summary that stands for one of the messages is deleted with it."""
+    memory = storage.conversation("ada", "c1")
+    for number in range(4):
+        await memory.add_turn(
+            [
+                {"id": f"q{number}", "role": "user", "content": SECRET},
+                {"id": f"a{number}", "role": "assistant", "content": "Noted."},
+            ]
+        )
+    await memory.compact(lambda _messages, _before: SECRET, keep_turns=1)
+    assert any(each.type == "summary" for each in await memory.messages())
+
+    await storage.forget("ada", ["q0"])
+
+    assert all(each.type != "summary" for each in await memory.messages())
+
+
 async def test_forget_is_part_of_a_transaction(storage: PostgresStorage) -> None:
     """What a transaction forgets is there again after a rollback."""
     await storage.add_message({"id": "m1", "role": "user", "content": SECRET}, "ada", "c1", resource_id="docs")
