@@ -1,4 +1,4 @@
--- 0021 tokens of messages
+-- 0020 tokens of messages
 -- What: how many tokens a message has for a model, by the estimate of the storage that stored it; NULL: not counted.
 -- Why:  a window of tokens need not count them again, and reads no further than it needs.
 --       The functions that add messages have one more argument; the former ones are dropped.

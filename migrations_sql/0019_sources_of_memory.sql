@@ -1,4 +1,4 @@
--- 0020 sources of working memory
+-- 0019 sources of working memory
 -- What: a column that says from which messages the content of a version of a working memory came.
 -- Why:  who forgets messages learns from it which memories to look at (forget_messages).
 -- Lock: ACCESS EXCLUSIVE on both tables for a moment, without a rewrite (no default).
