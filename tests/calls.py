@@ -131,6 +131,9 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
 NO_VERBS: Final[Mapping[str, str]] = {
     "index_messages": "works in batches, as many as there are",
     "forget_words": "works in batches, as many as there are",
+    "embed_messages": "works in batches, as many as there are",
+    "forget_embeddings": "works in batches, as many as there are",
+    "count_embeddings": "needs the table that only recall=Recall(…) creates",
     "prune": "works in batches, as many as there are",
     "watch": "does not end",
     "record_run": "a context manager: as many round trips as its body has steps and events, and two",

@@ -28,6 +28,7 @@ MODULES = (
     "voltmem.adapters.langchain",
     "voltmem.adapters.openai_agents",
     "voltmem.adapters.pydantic_ai",
+    "voltmem.embedders",
     "voltmem.errors",
     "voltmem.importers",
     "voltmem.models",

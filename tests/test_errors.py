@@ -6,7 +6,7 @@ import ast
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -27,6 +27,7 @@ from voltmem import (
     DatabaseError,
     DatabaseTimeoutError,
     EmbeddedPostgresError,
+    EmbeddingError,
     EventLoopError,
     HistoryEntryNotFoundError,
     InvalidInputError,
@@ -44,6 +45,7 @@ from voltmem import (
     PostgresStorage,
     QuotaExceededError,
     Quotas,
+    Recall,
     RevisionConflictError,
     SchemaError,
     SchemaNotReadyError,
@@ -53,6 +55,8 @@ from voltmem import (
     VoltMemError,
 )
 from voltmem._agents.native import NativeMemory
+from voltmem._areas.meaning import Meaning
+from voltmem._tables import Tables
 from voltmem._values import JsonObject
 from voltmem.adapters.agno import VoltMemDb
 
@@ -159,6 +163,13 @@ async def no_file(world: World) -> None:
     await anext(world.make_storage().read_file("ada", "0" * 64))
 
 
+async def no_vectors(world: World) -> None:
+    async def embed(_: Sequence[str]) -> list[list[float]]:
+        return []
+
+    await Meaning(Recall(embed=embed, dimensions=3, model="m"), Tables("public", "chat")).vectors(["words"])
+
+
 async def no_embedded_server(world: World) -> None:
     from voltmem._postgres.embedded import start_temporary
 
@@ -229,6 +240,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     EventLoopError: another_loop,
     MissingExtraError: no_extra,
     EmbeddedPostgresError: no_embedded_server,
+    EmbeddingError: no_vectors,
     SchemaError: old_schema,
     SchemaNotReadyError: no_schema,
     MigrationError: edited_migration,

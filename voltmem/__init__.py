@@ -50,6 +50,7 @@ from voltmem.errors import (
     DatabaseError,
     DatabaseTimeoutError,
     EmbeddedPostgresError,
+    EmbeddingError,
     EventLoopError,
     HistoryEntryNotFoundError,
     InvalidInputError,
@@ -73,7 +74,7 @@ from voltmem.errors import (
     VoltMemError,
 )
 from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
-from voltmem.options import ConnectionOptions, Quotas
+from voltmem.options import ConnectionOptions, Quotas, Recall
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
 
 __version__ = "0.1.0"
@@ -103,6 +104,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseTimeoutError",
     "EmbeddedPostgresError",
+    "EmbeddingError",
     "EventLoopError",
     "Finding",
     "Forgotten",
@@ -139,6 +141,7 @@ __all__ = [
     "Pruned",
     "QuotaExceededError",
     "Quotas",
+    "Recall",
     "RememberedVersion",
     "Renamed",
     "RevisionConflictError",

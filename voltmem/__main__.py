@@ -11,16 +11,19 @@ The command line: creates and upgrades the tables, exports and imports a user's 
     python -m voltmem forget    delete messages with all that was derived from them
     python -m voltmem delete    delete everything that is stored of a user
     python -m voltmem index     index messages for the search; unindex removes the index
+    python -m voltmem embed     make the vectors of messages, for recall by meaning
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
@@ -32,7 +35,7 @@ from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, UNSET, Unset
 from voltmem.errors import InvalidOptionError, VoltMemError
-from voltmem.options import DEFAULT_TABLE_PREFIX
+from voltmem.options import DEFAULT_TABLE_PREFIX, Recall
 from voltmem.storage import PostgresStorage
 
 DONE, FAILED, BEHIND = 0, 1, 3  # 2 is argparse's own exit code for invalid arguments
@@ -98,8 +101,37 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "index", parents=[names, database], help="index messages for the search that are not indexed yet"
     )
+    _add_embed(commands.add_parser("embed", parents=[names, database], help="make vectors for recall by meaning"))
     commands.add_parser("unindex", parents=[names, database], help="remove all messages from that index")
     return parser
+
+
+def _add_embed(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command embed."""
+    parser.add_argument(
+        "--recall",
+        required=True,
+        metavar="MODULE:NAME",
+        help="the Recall of your application, or a function that returns it, such as voltmem.embedders:local_recall",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="embed at most N messages (default: all)")
+
+
+def _recall_of(name: str | None) -> Recall | None:
+    """Return the Recall that the command line names."""
+    if name is None:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidOptionError(
+            f"--recall {name!r}: {error}: pass the module and the name, as in app:recall"
+        ) from None
+    made = found() if callable(found) else found
+    if not isinstance(made, Recall):
+        raise InvalidOptionError(f"--recall {name!r} is no voltmem.Recall, nor a function that returns one")
+    return replace(made, every=None)
 
 
 def _add_deletions(add: Callable[..., argparse.ArgumentParser], parents: Sequence[_Parser], user: _Parser) -> None:
@@ -300,6 +332,12 @@ async def _unindex(storage: PostgresStorage, arguments: argparse.Namespace) -> i
     return DONE
 
 
+async def _embed(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    await storage.upgrade_schema()
+    print(f"{await storage.embed_messages(arguments.limit)} messages embedded")
+    return DONE
+
+
 _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Awaitable[int]]]] = {
     "migrate": _migrate,
     "status": _status,
@@ -312,6 +350,7 @@ _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Aw
     "forget": _forget,
     "index": _index,
     "unindex": _unindex,
+    "embed": _embed,
 }
 
 
@@ -334,6 +373,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         migrate="off",
         storage_limit=_limit_of(arguments),
         search=arguments.command == "index" or getattr(arguments, "search", False),
+        recall=_recall_of(getattr(arguments, "recall", None)),
     )
     try:
         return await _COMMANDS[arguments.command](storage, arguments)

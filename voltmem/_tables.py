@@ -31,11 +31,13 @@ _TEMPORARY: Final = {"schema": "pg_temp"}
 
 @dataclass(frozen=True)
 class Tables:
-    """The names of all tables and functions, with the schema, ready for SQL; and the quotas, which it depends on."""
+    """The names of all tables and functions, with the schema, ready for SQL; and what else it depends on."""
 
     schema: str
     prefix: str
     quotas: Quotas | None = None
+    vectors: str | None = None
+    """The schema of pgvector, in statements that need it."""
 
     # In an order in which the tables can be dropped.
     file_references: str = field(init=False, metadata=_TABLE)
@@ -64,6 +66,8 @@ class Tables:
     # The backup of migrate_conversation_schema().
     conversations_backup: str = field(init=False)
     messages_backup: str = field(init=False)
+    # The vectors of messages, where there is pgvector: see migrations/vectors.py.
+    embeddings: str = field(init=False)
     # The writers of each conversation, while it runs.
     writers: str = field(init=False, metadata=_TEMPORARY)
 

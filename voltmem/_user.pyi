@@ -725,7 +725,7 @@ class UserStorage:
         Return what a user's conversations have about a text, best first, each message with those around it.
 
         For an agent that answers from what was said long ago. Unlike search(), a message need not have all the words
-        of the text: those count more that fewer messages have.
+        of the text: those count more that fewer messages have. With recall=Recall(…), it need not have any.
 
         Args:
             text: What to look for, such as the user's question.
@@ -737,11 +737,13 @@ class UserStorage:
             resource_id: Only conversations with this agent or project.
 
         Raises:
-            InvalidOptionError: The storage was created without search=True.
+            InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
+            EmbeddingError: The function of recall=Recall(…) returned something else than a vector.
 
         Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
-        around one may be before *after* or after *before*. Nothing is found by a text of stop words only.
+        around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
+        With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
         """
     def watch(self, *, poll_interval: float = 2.0) -> AsyncGenerator[Change]:
         """

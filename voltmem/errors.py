@@ -18,6 +18,7 @@ All errors that voltmem raises.
     ├── MemoryConflictError (ValueError)          .version: another version of the working memory is the newest
     ├── MemoryRefusedError (ValueError)           a change of the working memory would empty it, or is too large
     ├── OperationConflictError (ValueError)       .operation_id: it was another change of the working memory
+    ├── EmbeddingError (ValueError)               embed() of recall=Recall(…) returned something else than vectors
     ├── UnreadableError (ValueError)              .conversation_id: the framework installed here cannot read it
     ├── StorageClosedError (RuntimeError)         the storage was used after close()
     ├── EventLoopError (RuntimeError)             the storage was used in a second event loop
@@ -50,6 +51,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseTimeoutError",
     "EmbeddedPostgresError",
+    "EmbeddingError",
     "EventLoopError",
     "HistoryEntryNotFoundError",
     "InvalidInputError",
@@ -274,6 +276,10 @@ class OperationConflictError(VoltMemError, ValueError):
             f"operation {operation_id!r} was another change of this working memory: use an id for one change only, and "
             "repeat that change with the same arguments."
         )
+
+
+class EmbeddingError(VoltMemError, ValueError):
+    """The function embed() of recall=Recall(…) returned something else than a vector for each text."""
 
 
 class UnreadableError(VoltMemError, ValueError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypedDict
 
 from voltmem._tables import Tables
-from voltmem._targets import ConnectionTarget, check_choice
-from voltmem._values import Unset, check_count, check_flag, check_seconds, short_repr
+from voltmem._targets import ConnectionTarget, check_choice, connection_target
+from voltmem._values import Unset, check_count, check_flag, check_seconds, check_text, short_repr
 from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.tokens import CountTokens, Encoding
 
@@ -29,10 +30,12 @@ __all__ = [
     "SHARED_LIMIT",
     "SIDEBAR_LIMIT",
     "ConnectionOptions",
+    "Embed",
     "KeepFiles",
     "Migrate",
     "OnLimit",
     "Quotas",
+    "Recall",
     "Window",
 ]
 
@@ -112,11 +115,82 @@ class Quotas:
                     raise InvalidOptionError(f"quotas: {error}") from None
 
 
+def target_of(
+    connection: str | ConnectionOptions | Mapping[str, object] | None, pool: object
+) -> ConnectionTarget | None:
+    """Return where to connect, if it is given; InvalidOptionError if a pool is given as well."""
+    if pool is not None and connection is not None:
+        raise InvalidOptionError("connection and pool were both given: pass the one that leads to the database")
+    return None if connection is None else connection_target(connection)
+
+
 def check_quotas(quotas: object) -> Quotas | None:
     """Return the option *quotas*; InvalidOptionError if it is something else."""
     if quotas is None or isinstance(quotas, Quotas):
         return quotas
     raise InvalidOptionError(f"quotas must be a voltmem.Quotas, not {short_repr(quotas)}")
+
+
+Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
+"""Returns a vector for each text, in their order."""
+
+_MOST_DIMENSIONS: Final = 16_000  # pgvector's, of halfvec
+_SHORTEST_PIECE: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recall:
+    """
+    How recall() finds messages by what they mean, and not by their words alone.
+
+    ::
+
+        PostgresStorage(search=True, recall=Recall(embed=embed, dimensions=384, model="all-MiniLM-L6-v2"))
+
+    The vectors are stored in a table of their own, which needs the extension pgvector, by embed_messages().
+    """
+
+    embed: Embed
+    """``async def embed(texts) -> list[list[float]]``. At most *batch* texts are passed at once."""
+    dimensions: int
+    """How many numbers a vector has, at most 16,000."""
+    model: str
+    """The name of the model. Another name means that all messages are embedded again."""
+    batch: int = 64
+    """The maximum number of texts of one call of embed."""
+    piece: int = 1_000
+    """
+    Longer texts are cut into pieces of so many characters, each with a vector of its own. Choose what the model reads
+    at once; another number means that all messages are embedded again.
+    """
+    tool_results: bool = False
+    """Whether to embed the calls and results of tools, too."""
+    every: float | None = None
+    """
+    How many seconds a task in the background waits between two looks for what is new; it ends with close(). None: no
+    such task: call embed_messages() yourself.
+    """
+
+    def __post_init__(self) -> None:
+        if not callable(self.embed):
+            raise InvalidOptionError(f"recall: embed must be an async function, not {short_repr(self.embed)}")
+        try:
+            check_count("dimensions", self.dimensions, minimum=1, maximum=_MOST_DIMENSIONS)
+            check_count("batch", self.batch, minimum=1, maximum=10_000)
+            check_count("piece", self.piece, minimum=_SHORTEST_PIECE)
+            check_flag("tool_results", self.tool_results)
+            check_text(model=self.model)
+            if self.every is not None:
+                check_seconds("every", self.every)
+        except InvalidInputError as error:
+            raise InvalidOptionError(f"recall: {error}") from None
+        if not self.model.strip():
+            raise InvalidOptionError("recall: model is empty: name the model, so that another one is noticed")
+
+    @property
+    def key(self) -> str:
+        """The name under which the vectors are stored: those with another name cannot be compared with them."""
+        return f"{self.model} ({self.dimensions}, {self.piece})"
 
 
 @dataclass(frozen=True)
@@ -135,6 +209,7 @@ class StorageOptions:
     search: bool = False
     count_tokens: bool = False
     files: KeepFiles = "inline"
+    recall: Recall | None = None
     debug: bool = False
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     command_timeout: float = DEFAULT_COMMAND_TIMEOUT
@@ -155,6 +230,9 @@ class StorageOptions:
         check_choice("on_limit", self.on_limit, ("delete", "archive"))
         check_choice("migrate", self.migrate, ("auto", "check", "off"))
         check_choice("files", self.files, ("inline", "extract"))
+        recall: object = self.recall
+        if recall is not None and not isinstance(recall, Recall):
+            raise InvalidOptionError(f"recall must be a voltmem.Recall, not {short_repr(recall)}")
 
 
 class Window(TypedDict, total=False):

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.appends import Appends, BatchedAppends, Noticed
-from voltmem._areas.area import async_context
+from voltmem._areas.area import Access, OnlyAsync, async_context
 from voltmem._areas.background import Background
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.checks.check import Finding, find_all
+from voltmem._areas.embedding import Embedding
+from voltmem._areas.embedding_task import EmbeddingTask
 from voltmem._areas.files import Files
 from voltmem._areas.forgetting import Forgetting
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
+from voltmem._areas.meaning import Meaning
 from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
@@ -28,22 +30,21 @@ from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
 from voltmem._areas.voltagent_tables import show_all
 from voltmem._areas.working_memory import MAX_MEMORY_BYTES, MemorySchema
-from voltmem._postgres.connection import BoundConnection, Executor
+from voltmem._postgres.connection import BoundConnection
 from voltmem._postgres.database import Database
 from voltmem._postgres.driver import NO_QUOTAS
 from voltmem._postgres.health import Health, look
 from voltmem._postgres.listening import Watching
-from voltmem._postgres.migrations import conversation_schema, voltagent
+from voltmem._postgres.migrations import conversation_schema, vectors, voltagent
 from voltmem._postgres.migrations.citus import require_cluster, require_one_server
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import SchemaStatus, check, distribute, status, upgrade
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
-from voltmem._targets import connection_target
 from voltmem._user import UserStorage
 from voltmem._values import UNSET, Unset, check_flag, check_seconds
 from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
-from voltmem.errors import InvalidOptionError, SchemaError
+from voltmem.errors import SchemaError
 from voltmem.options import (
     DEFAULT_COMMAND_TIMEOUT,
     DEFAULT_CONNECT_TIMEOUT,
@@ -57,8 +58,10 @@ from voltmem.options import (
     Migrate,
     OnLimit,
     Quotas,
+    Recall,
     StorageOptions,
     check_quotas,
+    target_of,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ class Storage(
     Forks,
     Search,
     Recalling,
+    Embedding,
     Shares,
     Changes,
     Files,
@@ -86,12 +90,9 @@ class Storage(
 ):
     """The base of PostgresStorage and BoundStorage: all verbs, transactions and views."""
 
-    def __init__(
-        self, options: StorageOptions, executor: Executor, appends: Appends, watching: Watching | None = None
-    ) -> None:
-        super().__init__(options, executor)
-        self._appends = appends
-        self._watching = watching
+    def __init__(self, access: Access, appends: Appends, watching: Watching | None = None) -> None:
+        super().__init__(*access)
+        self._appends, self._watching = appends, watching
 
     @async_context
     async def transaction(self) -> AsyncIterator[BoundStorage]:
@@ -111,7 +112,7 @@ class Storage(
             OutcomeUnknownError: The connection broke during the commit.
         """
         async with self._executor.transaction() as bound:
-            yield BoundStorage(self._options, bound, self._appends.noticed)
+            yield BoundStorage(self._options, bound, self._appends.noticed, self._meaning)
 
     def conversation(
         self,
@@ -170,13 +171,19 @@ class Storage(
 class BoundStorage(Storage):
     """A storage on one connection, within its current transaction. The connection's owner commits and closes it."""
 
-    def __init__(self, options: StorageOptions, bound: BoundConnection, noticed: Noticed | None = None) -> None:
-        super().__init__(options, bound, Appends(options, bound, noticed))
+    def __init__(
+        self,
+        options: StorageOptions,
+        bound: BoundConnection,
+        noticed: Noticed | None = None,
+        meaning: Meaning | None = None,
+    ) -> None:
+        super().__init__(Access(options, bound, meaning), Appends(options, bound, noticed))
         self.connection = bound.connection
         """The asyncpg connection, for the application's own statements in the same transaction."""
 
 
-class PostgresStorage(Storage):
+class PostgresStorage(Storage, OnlyAsync):
     """
     Stores conversations and their messages in PostgreSQL, in tables of its own.
 
@@ -187,8 +194,8 @@ class PostgresStorage(Storage):
             await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
 
     Creating a storage does no I/O, so you can create it at module level. The first call opens the pool and creates or
-    upgrades the tables, once, even if many tasks call at the same time. Tasks may share a storage; its connections
-    belong to the event loop of the first call until close(); in any other loop a call raises EventLoopError.
+    upgrades the tables, once, even if many tasks call at once. Tasks may share a storage; its connections belong to
+    the event loop of the first call until close(); in any other loop a call raises EventLoopError.
 
     Args:
         connection: A connection string, or a dict with host, port, database, user, password, ssl. None:
@@ -208,6 +215,7 @@ class PostgresStorage(Storage):
         count_tokens: Whether to store how many tokens each message has, which windows of tokens then need not count.
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
+        recall: A function that makes vectors, by which recall() finds what means the same. Needs pgvector.
         quotas: How much each user may store; None: no quotas. Set them in every process that writes. Not on Citus.
         debug: Whether to log each statement and its duration, no arguments, to the logger "voltmem", at level DEBUG.
         connect_timeout: Seconds for each host of the connection string.
@@ -236,6 +244,7 @@ class PostgresStorage(Storage):
         search: bool = False,
         count_tokens: bool = False,
         files: KeepFiles = "inline",
+        recall: Recall | None = None,
         quotas: Quotas | None = None,
         debug: bool = False,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
@@ -243,10 +252,8 @@ class PostgresStorage(Storage):
         retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
         **camel: Unpack[CamelOptions],  # for type checkers: the decorator has renamed them
     ) -> None:
-        if pool is not None and connection is not None:
-            raise InvalidOptionError("connection and pool were both given: pass the one that leads to the database")
         options = StorageOptions(
-            target=None if connection is None else connection_target(connection),
+            target=target_of(connection, pool),
             tables=Tables(schema, table_prefix, check_quotas(quotas)),
             max_connections=max_connections,
             storage_limit=DEFAULT_STORAGE_LIMIT if storage_limit is UNSET else storage_limit,
@@ -256,6 +263,7 @@ class PostgresStorage(Storage):
             search=search,
             count_tokens=count_tokens,
             files=files,
+            recall=recall,
             debug=debug,
             connect_timeout=connect_timeout,
             command_timeout=command_timeout,
@@ -263,14 +271,14 @@ class PostgresStorage(Storage):
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
         self._batches = BatchedAppends(options, self._database, self.upgrade_schema)
-        self._watchers = Watching(options, self._database)
-        super().__init__(options, self._database, self._batches, self._watchers)
-        self._background = self._tasks = Background()
+        self._watchers, self._tasks = Watching(options, self._database), Background()
+        reach = Access(options, self._database, Meaning.of(recall, options.tables))
+        super().__init__(reach, self._batches, self._watchers)
+        self._background, self._embedding = self._tasks, EmbeddingTask(reach)
 
     @safe_repr
     def __repr__(self) -> str:
-        target = self._options.target
-        where = "" if target is None else f"{target.name} "
+        where = f"{target.name} " if (target := self._options.target) else ""
         return f"<{type(self).__name__} {where}{self._options.tables}>"
 
     # --- opening and closing ----------------------------------------------------------------------------------
@@ -289,6 +297,7 @@ class PostgresStorage(Storage):
         Costs one round trip, besides connecting, if the schema is current.
         """
         await self._database.open()
+        self._embedding.start()
 
     async def close(self) -> None:
         """
@@ -297,6 +306,7 @@ class PostgresStorage(Storage):
         Iterators of watch() end, and compactions in the background. The caller's own pool stays open. The embedded
         server stops if no other process uses it.
         """
+        await self._embedding.close()
         self._database.refuse()
         await self._tasks.close()
         await self._watchers.close()
@@ -307,22 +317,8 @@ class PostgresStorage(Storage):
         await self.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    if not TYPE_CHECKING:  # type checkers say it themselves
-
-        def __enter__(self) -> NoReturn:
-            """Refuse ``with``: TypeError says what to use."""
-            raise TypeError(
-                "PostgresStorage is asynchronous: use 'async with', or 'with' and voltmem.sync.PostgresStorage in code "
-                "that blocks"
-            )
-
-        def __exit__(self, *_: object) -> None:
-            """Exist, as Python asks for it before it calls __enter__()."""
 
     @async_context
     async def lifespan(self, app: object) -> AsyncIterator[None]:
@@ -414,12 +410,11 @@ class PostgresStorage(Storage):
         check`` prints it.
         """
         check_flag("read_files", read_files)
-        options = self._options
+        tables, limit = self._options.tables, self._options.storage_limit if self._options.limit_is_given else UNSET
         async with self._database.connection() as connection:
-            await check(connection, options.tables, looks_for_pooler=False)
-            await require_one_server(connection, options.tables, "check() works on one server only")
-            limit = options.storage_limit if options.limit_is_given else UNSET
-            return await find_all(connection, options.tables, limit, read_files=read_files)
+            await check(connection, tables, looks_for_pooler=False)
+            await require_one_server(connection, tables, "check() works on one server only")
+            return await find_all(connection, tables, limit, read_files=read_files)
 
     async def migrate_conversation_schema(
         self,
@@ -478,6 +473,7 @@ class PostgresStorage(Storage):
             await self._upgrade(connection, looks_for_pooler=looks_for_pooler)
         if self._options.tables.quotas is not None:
             await require_one_server(connection, self._options.tables, NO_QUOTAS)
+        self._embedding.start()
 
     async def _upgrade(self, connection: Connection, *, looks_for_pooler: bool = False) -> list[str]:
         tables = self._options.tables
@@ -485,7 +481,7 @@ class PostgresStorage(Storage):
         if voltagent.MESSAGES in done:
             await show_all(BoundConnection(connection), tables)
             await voltagent.record_messages(connection, tables)
-        return done
+        return done if self._meaning is None else [*done, *await vectors.create(connection, tables)]
 
     # --- the caller's own connection --------------------------------------------------------------------------
 
@@ -497,4 +493,5 @@ class PostgresStorage(Storage):
             connection: An asyncpg connection, from a pool or not. Use it in one task at a time. The caller commits and
                 closes it.
         """
-        return BoundStorage(self._options, BoundConnection(connection, self._database.ready), self._appends.noticed)
+        given = BoundConnection(connection, self._database.ready)
+        return BoundStorage(self._options, given, self._appends.noticed, self._meaning)

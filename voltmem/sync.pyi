@@ -43,7 +43,7 @@ from voltmem.models import (
     OrderDirection,
     Owner,
 )
-from voltmem.options import ConnectionOptions, KeepFiles, Migrate, OnLimit, Quotas
+from voltmem.options import ConnectionOptions, KeepFiles, Migrate, OnLimit, Quotas, Recall
 from voltmem.tokens import CountTokens, Encoding
 
 __all__ = [
@@ -1158,7 +1158,7 @@ class UserStorage:
         Return what a user's conversations have about a text, best first, each message with those around it.
 
         For an agent that answers from what was said long ago. Unlike search(), a message need not have all the words
-        of the text: those count more that fewer messages have.
+        of the text: those count more that fewer messages have. With recall=Recall(…), it need not have any.
 
         Args:
             text: What to look for, such as the user's question.
@@ -1170,11 +1170,13 @@ class UserStorage:
             resource_id: Only conversations with this agent or project.
 
         Raises:
-            InvalidOptionError: The storage was created without search=True.
+            InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
+            EmbeddingError: The function of recall=Recall(…) returned something else than a vector.
 
         Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
-        around one may be before *after* or after *before*. Nothing is found by a text of stop words only.
+        around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
+        With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
         """
     def watch(self, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
@@ -1785,6 +1787,36 @@ class Storage:
             token: The token of the link.
             owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
         """
+    def embed_messages(self, limit: int | None = None) -> int:
+        """
+        Embed the messages that have no vectors yet, or of whose text they no longer are. Returns how many.
+
+        Call it regularly, in any number of processes: each message is embedded by one of them. If it is stopped, or
+        *embed* raises, call it again. What a killed process had begun is taken by another one after ten minutes.
+
+        Args:
+            limit: Embed at most so many; None: all.
+
+        Raises:
+            InvalidOptionError: The storage was created without recall=Recall(…).
+            EmbeddingError: *embed* returned something else than a vector for each text.
+            SchemaError: The database has no extension vector, or the table of vectors is missing.
+
+        What *embed* raises is raised. It is called outside of any transaction.
+        """
+    def count_embeddings(self) -> dict[str, int]:
+        """
+        Return how many messages have vectors, by model.
+
+        The names are those of Recall.key: vectors of another model, dimension or length of pieces cannot be compared.
+        """
+    def forget_embeddings(self, model: str) -> int:
+        """
+        Remove the vectors of a model, in batches, when another one has taken its place. Returns of how many messages.
+
+        Args:
+            model: A name of count_embeddings().
+        """
     def recall(
         self,
         user_id: str,
@@ -1801,7 +1833,7 @@ class Storage:
         Return what a user's conversations have about a text, best first, each message with those around it.
 
         For an agent that answers from what was said long ago. Unlike search(), a message need not have all the words
-        of the text: those count more that fewer messages have.
+        of the text: those count more that fewer messages have. With recall=Recall(…), it need not have any.
 
         Args:
             user_id: The user. Only this user's conversations are read.
@@ -1814,11 +1846,13 @@ class Storage:
             resource_id: Only conversations with this agent or project.
 
         Raises:
-            InvalidOptionError: The storage was created without search=True.
+            InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
+            EmbeddingError: The function of recall=Recall(…) returned something else than a vector.
 
         Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
-        around one may be before *after* or after *before*. Nothing is found by a text of stop words only.
+        around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
+        With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
         """
     def search(self, user_id: str, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
         """
@@ -2764,6 +2798,7 @@ class PostgresStorage(Storage):
         search: bool = False,
         count_tokens: bool = False,
         files: KeepFiles = "inline",
+        recall: Recall | None = None,
         quotas: Quotas | None = None,
         debug: bool = False,
         connect_timeout: float = 5.0,

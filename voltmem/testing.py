@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 
 from voltmem._repr import safe_repr
 from voltmem.errors import MissingExtraError
-from voltmem.options import KeepFiles, Migrate, OnLimit, Quotas
+from voltmem.options import KeepFiles, Migrate, OnLimit, Quotas, Recall
 from voltmem.storage import PostgresStorage
 
 __all__ = [
@@ -81,6 +81,7 @@ class StorageArguments(TypedDict, total=False):
     search: bool
     count_tokens: bool
     files: KeepFiles
+    recall: Recall | None
     quotas: Quotas | None
     debug: bool
     connect_timeout: float

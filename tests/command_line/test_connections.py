@@ -127,6 +127,7 @@ async def test_help_says_all_that_a_deploy_script_needs() -> None:
         "import",
         "index",
         "unindex",
+        "embed",
         "VOLTMEM_DATABASE_URL",
         "DATABASE_URL",
         "exit codes:",

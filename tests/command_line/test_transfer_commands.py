@@ -1,4 +1,4 @@
-"""``python -m voltmem export|import|index``."""
+"""``python -m voltmem export|import|index|embed``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 import pytest
 
 from tests.command_line.commands import Command, process
+from voltmem import Recall
 
 if TYPE_CHECKING:
-    from tests.conftest import MakeStorage
+    from tests.conftest import Connection, MakeStorage
 
 
 def stdin(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,3 +160,25 @@ async def test_the_search_is_turned_on_and_off(command_here: Command, make_stora
     assert indexed.printed.startswith("1 messages indexed")
     assert forgotten.printed.startswith("1 messages removed")
     assert (await storage.search("ada", "bread")).hits == []
+
+
+async def test_vectors_are_made_by_a_command(
+    command_here: Command, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """embed takes a Recall, or a function that returns one, by its name; another name is an error that says so."""
+    if not await connection.fetchval("SELECT count(*) > 0 FROM pg_available_extensions WHERE name = 'vector'"):
+        pytest.skip("this server has no pgvector")
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        return [[float(len(text)), 1.0] for text in texts]
+
+    application = ModuleType("application_with_recall")
+    application.recall = lambda: Recall(embed=embed, dimensions=2, model="lengths", every=1)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, application.__name__, application)
+
+    done = await command_here("embed", "--recall", "application_with_recall:recall")
+    wrong = await command_here("embed", "--recall", "application_with_recall:nothing")
+
+    assert done.printed == "0 messages embedded\n"
+    assert (wrong.code, wrong.printed) == (1, "")
+    assert "as in app:recall" in wrong.problems

@@ -30,7 +30,8 @@ async def test_a_page_runs_on_an_empty_database(
     page: Path, database: str, connection: Connection, tmp_path: Path
 ) -> None:
     """The blocks of a page run from top to bottom, independent of other pages."""
-    if reason := what_is_missing(page, connection.get_server_version().major):
+    has_vectors = await connection.fetchval("SELECT count(*) > 0 FROM pg_available_extensions WHERE name = 'vector'")
+    if reason := what_is_missing(page, connection.get_server_version().major, has_vectors=has_vectors):
         pytest.skip(reason)
     environment = {
         "CHECKOUT": str(ROOT),
@@ -61,13 +62,15 @@ async def test_a_page_runs_on_an_empty_database(
     assert program.returncode == 0, said.decode()
 
 
-def what_is_missing(page: Path, server: int) -> str | None:
+def what_is_missing(page: Path, server: int, *, has_vectors: bool) -> str | None:
     """Return what this machine, or this release of PostgreSQL, lacks for a page."""
     shell = "\n".join(block.code for block in blocks(page) if block.language in SHELL)
     if "curl " in shell and shutil.which("curl") is None:
         return "this page asks its server with curl, which is not installed"
     if "pg_restore" in shell and server < 17:
         return "pg_restore sets transaction_timeout, which this server does not have"
+    if "embed_messages()" in "\n".join(block.code for block in blocks(page)) and not has_vectors:
+        return "this page makes vectors, and the server has no pgvector"
     return None
 
 

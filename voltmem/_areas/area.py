@@ -15,16 +15,20 @@ from voltmem._values import short_repr
 from voltmem.errors import InvalidOptionError
 from voltmem.options import StorageOptions
 
+if TYPE_CHECKING:
+    from voltmem._areas.meaning import Meaning
+
 StatementsT = TypeVar("StatementsT")
 T = TypeVar("T")
 Parameters = ParamSpec("Parameters")
 
 
 class Access(NamedTuple):
-    """The options of a storage and its executor, to send statements."""
+    """The options of a storage and its executor, to send statements; and its vectors, if it has them."""
 
     options: StorageOptions
     executor: Executor
+    meaning: Meaning | None = None
 
     def sql(self, kind: Callable[[Tables], StatementsT]) -> StatementsT:
         """Return the statements of this kind, rendered for the storage's tables."""
@@ -34,27 +38,17 @@ class Access(NamedTuple):
 class Area:
     """The base of all areas. PostgresStorage inherits from each of them."""
 
-    def __init__(self, options: StorageOptions, executor: Executor) -> None:
+    def __init__(self, options: StorageOptions, executor: Executor, meaning: Meaning | None = None) -> None:
         self._options = options
         self._executor = executor
+        self._meaning = meaning
 
     def _sql(self, kind: Callable[[Tables], StatementsT]) -> StatementsT:
         return rendered(kind, self._options.tables)
 
 
-class _AsyncContext(AbstractAsyncContextManager[T]):
-    """An asynchronous context manager: for ``with``, TypeError says what to use."""
-
-    def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
-        self._context = context
-
-    async def __aenter__(self) -> T:
-        return await self._context.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._context.__aexit__(kind, error, traceback)
+class OnlyAsync:
+    """The base of what ``async with`` enters: for ``with``, TypeError says what to use."""
 
     if not TYPE_CHECKING:  # type checkers say it themselves
 
@@ -66,6 +60,21 @@ class _AsyncContext(AbstractAsyncContextManager[T]):
 
         def __exit__(self, *_: object) -> None:
             """Exist, as Python asks for it before it calls __enter__()."""
+
+
+class _AsyncContext(OnlyAsync, AbstractAsyncContextManager[T]):
+    """An asynchronous context manager."""
+
+    def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
+        self._context = context
+
+    async def __aenter__(self) -> T:
+        return await self._context.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._context.__aexit__(kind, error, traceback)
 
 
 def async_context(
@@ -114,4 +123,4 @@ def access(area: Area) -> Access:
         InvalidOptionError: It is not an asynchronous storage.
     """
     check_storage(area, Area)
-    return Access(area._options, area._executor)
+    return Access(area._options, area._executor, area._meaning)

@@ -108,7 +108,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
 """The privileges on each table of Tables, by its attribute."""
 
 # What delete_user(), forget(), prune(), export_user(), the working memory and a change of owner do in tables that may
-# not exist: VoltAgent's own, and the backup of migrate_conversation_schema().
+# not exist: VoltAgent's own, and the backup of migrate_conversation_schema(). What
+# embed_messages() does in that of vectors, which neither reports nor sessions need.
 _OPTIONAL: Final = {
     "users": "SELECT, INSERT, UPDATE, DELETE",
     "steps": "SELECT, UPDATE, DELETE",
@@ -118,6 +119,7 @@ _OPTIONAL: Final = {
     "workflow_timeline_events": "SELECT",
     "conversations_backup": "SELECT, UPDATE, DELETE",
     "messages_backup": "SELECT, DELETE",
+    "embeddings": "SELECT, INSERT, UPDATE, DELETE",
 }
 
 

@@ -247,6 +247,7 @@ class BackupStatements(ConversationSchemaStatements):
             f"DROP TABLE IF EXISTS {tables.summaries}",
             f"DROP TABLE IF EXISTS {tables.user_memory}",
             f"DROP TABLE IF EXISTS {tables.shares}",
+            f"DROP TABLE IF EXISTS {tables.embeddings}",
             f"DROP TABLE IF EXISTS {messages}",
             f"DROP TABLE IF EXISTS {conversations}",
             f"ALTER TABLE {backups[conversations]} RENAME TO {bare(conversations)}",

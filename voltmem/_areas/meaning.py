@@ -1,0 +1,115 @@
+"""What a storage needs to find messages by what they mean: the caller's function, and the table of vectors."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Self
+
+from voltmem._postgres.driver import logger
+from voltmem._postgres.migrations.vectors import VectorStatements, why_missing
+from voltmem._tables import Tables, rendered
+from voltmem._values import short_repr
+from voltmem.errors import EmbeddingError, SchemaError
+from voltmem.options import Recall
+
+if TYPE_CHECKING:
+    from voltmem._postgres.connection import Executor
+
+# Seconds after which a database without the table is looked at again.
+_LOOKS_AGAIN: Final = 60.0
+# Of a very long text, so many pieces are embedded.
+MOST_PIECES: Final = 64
+# The largest number of a halfvec.
+_LARGEST: Final = 65_504.0
+
+
+class Meaning:
+    """The vectors of a storage. Whether the database has the table is looked up once."""
+
+    def __init__(self, recall: Recall, tables: Tables) -> None:
+        self.recall = recall
+        self._names = tables
+        self._tables: Tables | None = None
+        self._lacking = ""
+        self._looked = float("-inf")
+
+    @classmethod
+    def of(cls, recall: Recall | None, tables: Tables) -> Self | None:
+        """Return the vectors of a storage with this option, if it has them."""
+        return None if recall is None else cls(recall, tables)
+
+    async def tables(self, executor: Executor) -> Tables | None:
+        """Return the names for statements about vectors; None if there is no table of vectors, which is logged once."""
+        if self._tables is None and time.monotonic() - self._looked > _LOOKS_AGAIN:
+            row = await executor.fetchrow(rendered(VectorStatements, self._names).look)
+            assert row is not None  # the statement has one row always
+            self._looked = time.monotonic()
+            if row["exists"] and row["place"] and not row["distributed"]:
+                self._tables = replace(self._names, vectors=row["place"])
+            elif lacking := why_missing(row, self._names):
+                if not self._lacking:
+                    logger.warning("recall() goes by words alone: %s", lacking)
+                self._lacking = lacking
+        return self._tables
+
+    async def require_tables(self, executor: Executor) -> Tables:
+        """Return the names for statements about vectors; SchemaError if there is no table of vectors."""
+        self._looked = float("-inf")
+        tables = await self.tables(executor)
+        if tables is None:
+            raise SchemaError(self._lacking)
+        return tables
+
+    async def question(self, text: str) -> str | None:
+        """Return the vector of what is looked for, as SQL reads it. None, which is logged, if embed() fails."""
+        try:
+            (vector,) = await self.vectors([text[: self.recall.piece]])
+        except EmbeddingError:
+            raise
+        except Exception as error:  # the caller's function; an answer needs no vectors
+            logger.warning("recall() went by words alone, because embed() failed: %r", error)
+            return None
+        return vector
+
+    async def vectors(self, texts: Sequence[str]) -> list[str]:
+        """Return the vectors of texts as SQL reads them. EmbeddingError if embed() returns something else."""
+        made: list[str] = []
+        for start in range(0, len(texts), self.recall.batch):
+            asked = texts[start : start + self.recall.batch]
+            given = await self.recall.embed(asked)
+            made += self._checked(given, len(asked))
+        return made
+
+    def _checked(self, given: object, count: int) -> Iterator[str]:
+        model, dimensions = self.recall.model, self.recall.dimensions
+        vectors = list(given) if isinstance(given, Iterable) else []
+        if len(vectors) != count:
+            raise EmbeddingError(
+                f"embed() of {model!r} returned {len(vectors)} vectors for {count} texts: return one for each, in order"
+            )
+        for vector in vectors:
+            if len(vector) != dimensions:
+                raise EmbeddingError(
+                    f"embed() of {model!r} returned a vector of {len(vector)} numbers, and recall=Recall(…) says "
+                    f"dimensions={dimensions}: pass the model's own"
+                )
+            numbers = [float(number) for number in vector]
+            if not all(math.isfinite(number) and abs(number) <= _LARGEST for number in numbers) or not any(numbers):
+                raise EmbeddingError(
+                    f"embed() of {model!r} returned a vector that has no direction: {short_repr(numbers[:4])} …"
+                )
+            yield f"[{','.join(f'{number:.6g}' for number in numbers)}]"
+
+
+def pieces(text: str, longest: int) -> list[str]:
+    """Return the pieces of a text, each at most so long, cut at the end of a sentence or a word if there is one."""
+    text, found = text.strip(), list[str]()
+    while len(text) > longest and len(found) < MOST_PIECES:
+        end = max(text.rfind(mark, longest // 2, longest) + 1 for mark in ("\n", ". ", "。", "! ", "? "))
+        end = end or text.rfind(" ", longest // 2, longest) + 1 or longest
+        found.append(text[:end].strip())
+        text = text[end:].strip()
+    return [*found, text] if text and len(found) < MOST_PIECES else found
