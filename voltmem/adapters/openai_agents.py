@@ -25,8 +25,10 @@ from functools import cache, partial
 from typing import Any, Final, Generic, cast, get_args, get_type_hints
 
 from voltmem._agents.native import NativeMemory
+from voltmem._agents.recalled import unseen
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.area import check_storage
+from voltmem._areas.moments import quote_moments
 from voltmem._repr import safe_repr
 from voltmem._values import JsonObject, check_id, check_user, json_value, short_repr
 from voltmem.adapters._working_memory import KeptMemory, operation_of
@@ -188,6 +190,7 @@ class VoltMemSession(Generic[TContext]):
         self._user_id = user_id
         self._resource_id = resource_id
         self._memory_of: tuple[str, NativeMemory] | None = None
+        self._quoted: tuple[tuple[str, str], list[TResponseInputItem]] | None = None
 
     @safe_repr
     def __repr__(self) -> str:
@@ -223,6 +226,37 @@ class VoltMemSession(Generic[TContext]):
         items = to_items(await memory.with_files(found))
         newest = items[-most:] if most else items  # a message of another framework may become several items
         return [*to_items(begin), *_without_incomplete_turns(newest)] if is_for_model else newest
+
+    async def recalled(self, data: CallModelData[Any]) -> ModelInputData:
+        """
+        Put what the user's conversations have about the question before what the model is shown, as quoted data.
+
+        ::
+
+            config = RunConfig(call_model_input_filter=session.recalled)
+            result = await Runner.run(agent, question, session=session, run_config=config)
+
+        The question is the user's last message. What is recalled is not stored, and stays the same while tools run.
+        What the model is shown of this conversation anyway is left out.
+
+        Raises:
+            InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
+        """
+        shown = data.model_data
+        asked = next((m.text for m in reversed(to_messages(shown.input)) if m.role == "user"), "")
+        wrapper: RunContextWrapper[Any] = RunContextWrapper(data.context)
+        question = self._user_of(wrapper), asked
+        if self._quoted is None or self._quoted[0] != question:
+            self._quoted = question, await self._quote(asked, wrapper)
+        return ModelInputData(input=[*self._quoted[1], *shown.input], instructions=shown.instructions)
+
+    async def _quote(self, asked: str, wrapper: RunContextWrapper[Any]) -> list[TResponseInputItem]:
+        moments = await self._storage.recall(self._user_of(wrapper), asked)
+        known: list[NativeMessage] = []
+        if any(moment.conversation.id == self.session_id for moment in moments):
+            known = await self._memory(wrapper).newest_messages(resolve_session_limit(None, self.session_settings))
+        quote = quote_moments(unseen(moments, self.session_id, known))
+        return [] if quote is None else to_items([NativeMessage.of(quote)])
 
     async def add_items(
         self, items: Sequence[TResponseInputItem], *, wrapper: RunContextWrapper[TContext] | None = None
