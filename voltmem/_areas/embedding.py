@@ -38,19 +38,27 @@ class EmbeddingStatements:
         of_tools = f"({ROLE} = 'tool' OR {TYPE} IN ('tool-call', 'tool-result'))"
         now = "pg_catalog.statement_timestamp()"
         mine = "e.conversation_id = m.conversation_id AND e.message_id = m.message_id AND e.model = $3"
-        # The messages after a place that have no vector, or one of another text; and as the last row, the end of the
-        # page. $3 is the model, $4 whether messages of tools are wanted, $5 the time since which a conversation has
-        # changed, $6 how many are wanted.
-        self.missing = f"""
+        every = f"""
+                SELECT * FROM {messages} AS m
+                WHERE (m.conversation_id, m.message_id) > ($1, $2)
+                ORDER BY m.conversation_id, m.message_id LIMIT {_PAGE}"""
+        changed = f"""
+                SELECT m.*
+                FROM {tables.conversations} AS c CROSS JOIN LATERAL (
+                    SELECT * FROM {messages} AS each
+                    WHERE each.conversation_id = c.id AND (each.conversation_id, each.message_id) > ($1, $2)
+                    ORDER BY each.conversation_id, each.message_id
+                ) AS m
+                WHERE c.id >= $1 AND c.updated_at >= $6
+                ORDER BY m.conversation_id, m.message_id LIMIT {_PAGE}"""
+
+        def missing(looked_at: str) -> str:
+            return f"""
             WITH page AS MATERIALIZED (
-                SELECT m.conversation_id, m.message_id, m.archived, m.aside, {of_tools} AS of_tools,
+                SELECT m.conversation_id, m.message_id, m.aside, {of_tools} AS of_tools,
                     pg_catalog.left({TEXT}, {_LONGEST}) AS text
-                FROM {messages} AS m
-                WHERE (m.conversation_id, m.message_id) > ($1, $2) AND ($5::timestamptz IS NULL OR EXISTS (
-                        SELECT 1 FROM {tables.conversations} AS c
-                        WHERE c.id = m.conversation_id AND c.updated_at >= $5
-                    ))
-                ORDER BY m.conversation_id, m.message_id LIMIT {_PAGE}
+                FROM ({looked_at}
+                ) AS m
             ), missing AS (
                 SELECT m.conversation_id, m.message_id, m.text, {text_hash("m.text")} AS hash
                 FROM page AS m
@@ -61,13 +69,19 @@ class EmbeddingStatements:
                                 OR (e.embedding IS NOT NULL AND e.text_hash = {text_hash("m.text")})
                             )
                     )
-                ORDER BY m.conversation_id, m.message_id LIMIT $6::bigint
+                ORDER BY m.conversation_id, m.message_id LIMIT $5::bigint
             ), last AS (
                 SELECT conversation_id, message_id FROM page ORDER BY conversation_id DESC, message_id DESC LIMIT 1
             )
             SELECT conversation_id, message_id, text, hash, false AS is_end FROM missing
             UNION ALL SELECT conversation_id, message_id, NULL, NULL, true FROM last
             ORDER BY is_end, conversation_id, message_id"""
+
+        # The messages after a place that have no vector, or one of another text; and as the last row, the end of the
+        # page. $3 is the model, $4 whether messages of tools are wanted, $5 how many are wanted; $6 the time since
+        # which a conversation has changed.
+        self.missing = missing(every)
+        self.missing_since = missing(changed)
         # The messages are locked first, as a deletion locks them before their vectors.
         locked = f"""
             WITH given AS MATERIALIZED (
@@ -170,7 +184,8 @@ class _Worker:
         done, place = 0, ("", "")
         while limit is None or done < limit:
             wanted = recall.batch if limit is None else min(recall.batch, limit - done)
-            rows = await self._executor.fetch(self._sql.missing, *place, recall.key, recall.tool_results, since, wanted)
+            sql, times = (self._sql.missing, []) if since is None else (self._sql.missing_since, [since])
+            rows = await self._executor.fetch(sql, *place, recall.key, recall.tool_results, wanted, *times)
             if not rows:
                 break
             found = [_Missing(*row[:4]) for row in rows if not row["is_end"]]
