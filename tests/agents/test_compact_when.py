@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
 from tests.agents.talk import answers, asks, says
+from tests.conftest import MakeStorage
 from voltmem import CompactWhen, ConversationMemory, InvalidOptionError, Message, PostgresStorage
 from voltmem._areas.background import Background
+from voltmem.options import OnLimit
 
 
 async def summarise(messages: list[Message], before: str | None) -> str:
@@ -52,6 +54,24 @@ async def test_compact_when_summarises_after_an_answer(
 
     first, *_ = await memory.messages()
     assert f"{2 * (turns - 1)} messages." in first.text
+
+
+async def test_compact_when_summarises_before_the_limit_deletes(make_storage: MakeStorage, migrated: str) -> None:
+    """A condition that never holds does not let the limit delete what no summary knows; an archive needs no haste."""
+    for on_limit in get_args(OnLimit):
+        storage = make_storage(storage_limit=12, on_limit=on_limit)
+        given: list[str] = []
+
+        def remember(messages: list[Message], before: str | None, given: list[str] = given) -> str:
+            given.extend(message.id for message in messages)
+            return "so far"
+
+        memory = storage.conversation("ada", on_limit, compact_when=CompactWhen(remember, messages=500, keep_turns=2))
+        for number in range(12):
+            await turn(memory)
+            await background(storage).wait()
+            assert len(given) >= 2 * number + 2 - 12 or on_limit == "archive"
+        assert ("summary" in await types(memory)) == (on_limit == "delete")
 
 
 async def test_compact_when_keeps_no_turn_waiting(storage: PostgresStorage) -> None:

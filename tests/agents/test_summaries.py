@@ -134,6 +134,20 @@ async def test_memory_messages_of_tokens_count_the_summary(
     assert await shown(memory, tokens=9000) == ["s", "*", "u5"]
 
 
+async def test_memory_messages_leave_out_a_summary_that_leaves_no_room(memory: ConversationMemory) -> None:
+    """A summary too long for the window is left out of it, and what was said last is not."""
+
+    async def long(messages: list[Message], before: str | None) -> str:
+        return "word " * 2000
+
+    assert await memory.compact(long, keep_turns=2) is not None
+
+    assert await shown(memory, tokens=500) == ["s", "u3", "a3", "u4", "a4"]
+    assert await shown(memory, limit=1) == ["s"]
+    assert await shown(memory, limit=2) == ["s", "a4"]
+    assert await shown(memory, limit=3) == ["s", "*", "a4"]
+
+
 async def test_a_window_reads_no_summaries_where_there_are_none(
     memory: ConversationMemory, connection: Connection, migrated: str
 ) -> None:
@@ -501,9 +515,10 @@ async def test_memory_messages_ask_for_a_summary_once_one_was_noticed(
     await compacted(memory)
     storage = make_storage(proxy.dsn, max_connections=1)
     await storage.ensure_conversation({"id": "c2", "user_id": "ada"})
+    windows: list[dict[str, Any]] = [{"limit": 3}, {"turns": 1}]
     taken, begins = [], []
     for id in ("c2", "c1", "c1", "c2"):
-        for window in ({"limit": 3}, {"turns": 1}):
+        for window in windows:
             before = proxy.round_trips
             found = await storage.conversation("ada", id).messages(**window)
             taken.append(proxy.round_trips - before)

@@ -31,8 +31,9 @@ class CompactWhen:
 
         memory = storage.conversation("ada", "c1", compact_when=CompactWhen(summarize, tokens=8_000))
 
-    After each answer, a task reads the messages after the summary in use, and compacts if one of the conditions holds.
-    No call waits for it; storage.close() cancels it.
+    After each answer, a task reads the messages after the summary in use, and compacts if one of the conditions holds,
+    or if they are three quarters of a storage_limit that deletes: what it deletes first, no summary would know. No call
+    waits for it; storage.close() cancels it.
     """
 
     summarize: Summarize
@@ -102,5 +103,7 @@ async def compact_if_due(access: Access, user_id: str, conversation_id: str, rul
     """Compact the conversation if a condition holds."""
     found = await read_range(access, user_id, conversation_id)
     size = sum(len(message.content) for message in found.messages if isinstance(message.content, str))
-    if await off_loop_if_long(size, rule.is_due, found):
+    limit = access.options.storage_limit if access.options.on_limit == "delete" else None
+    is_near_limit = limit is not None and len(found.messages) >= limit * 3 / 4
+    if is_near_limit or await off_loop_if_long(size, rule.is_due, found):
         await compact(access, user_id, conversation_id, found, rule.summarize, rule.keep_turns)

@@ -23,6 +23,7 @@ from voltmem._areas.moments import quote_moments
 from voltmem._areas.queries import CONVERSATION_NAMES, require_found
 from voltmem._areas.quotas import room
 from voltmem._areas.recall import Recalling
+from voltmem._areas.summaries import TYPE as SUMMARY
 from voltmem._areas.summaries import Summary, quoted, read_range
 from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter
 from voltmem._areas.window_query import WindowQuery
@@ -267,9 +268,12 @@ class ConversationMemory:
             system, found = _without_system(first, newest)
             room = tokens - sum(map(weigh, system))
             size = sum(len(message.content) for message in found if isinstance(message.content, str))
-            fitting, others_follow = await off_loop_if_long(
-                size, fitting_window, found, short, room, weigh, not all_read
-            )
+            fit = partial(off_loop_if_long, size, fitting_window, found, short)
+            fitting, others_follow = await fit(room, weigh, not all_read)
+            if others_follow and not fitting and _has_summary(system):
+                # What was said last matters more than a summary that leaves no room for it.
+                room += weigh(system.pop())
+                fitting, others_follow = await fit(room, weigh, not all_read)
             # With fewer rows than the limit, the next one is too much. If the oldest was left out, its call may follow.
             was_left_out = bool(found) and (not fitting or fitting[0].id != found[0].id)
             is_full = len(newest) < (query.limit or 0) and not was_left_out
@@ -288,6 +292,8 @@ class ConversationMemory:
         while True:
             first, rows = await self._rows(replace(query, limit=read))
             system, _ = _without_system([from_row(row) for row in first], [])
+            if most is not None and len(system) >= most and _has_summary(system):
+                system.pop()
             room = None if most is None else max(most - len(system), 0)
             newest = [from_row(row) for row in rows[:room]]
             if only_speak(newest):  # they are the window, whatever is before them
@@ -482,6 +488,11 @@ class ConversationMemory:
         stored = Conversation.from_row(require_found(found or None, self._id, self._user_id))
         self._seen.conversation = True
         return stored
+
+
+def _has_summary(begun: Sequence[Message]) -> bool:
+    """Return whether what a window begins with ends with a summary."""
+    return bool(begun) and begun[-1].type == SUMMARY
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:
