@@ -18,7 +18,8 @@ from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.cursors import SidebarCursor
 from voltmem._areas.inflected import asked_words
 from voltmem._areas.queries import MessageQuery
-from voltmem._areas.recall_statement import RecallStatements, recall_arguments
+from voltmem._areas.recall import recall_arguments
+from voltmem._areas.recall_statement import RecallStatements
 from voltmem._areas.search import SearchStatements
 from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
 from voltmem._areas.window_query import WindowQuery
