@@ -14,7 +14,17 @@ from voltmem._agents.files import with_files
 from voltmem._agents.recalled import that_fit, unseen
 from voltmem._agents.seen import Seen
 from voltmem._agents.short_results import with_short_results
-from voltmem._agents.windows import check_window, exchanges, fitting_window, only_speak, tool_turns, weight, window
+from voltmem._agents.windows import (
+    check_window,
+    exchanges,
+    fitting_window,
+    has_summary,
+    only_speak,
+    tool_turns,
+    weight,
+    window,
+    without_system,
+)
 from voltmem._areas.area import access, off_loop_if_long
 from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import FileStatements
@@ -23,7 +33,6 @@ from voltmem._areas.moments import quote_moments
 from voltmem._areas.queries import CONVERSATION_NAMES, require_found
 from voltmem._areas.quotas import room
 from voltmem._areas.recall import Recalling
-from voltmem._areas.summaries import TYPE as SUMMARY
 from voltmem._areas.summaries import Summary, quoted, read_range
 from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter
 from voltmem._areas.window_query import WindowQuery
@@ -265,12 +274,12 @@ class ConversationMemory:
             is_end = len(first) > 1 and len(newest) == before
             all_read = not newest or is_end or newest[0].id == first[0].id
             before = len(newest)
-            system, found = _without_system(first, newest)
+            system, found = without_system(first, newest)
             room = tokens - sum(map(weigh, system))
             size = sum(len(message.content) for message in found if isinstance(message.content, str))
             fit = partial(off_loop_if_long, size, fitting_window, found, short)
             fitting, others_follow = await fit(room, weigh, not all_read)
-            if others_follow and not fitting and _has_summary(system):
+            if others_follow and not fitting and has_summary(system):
                 # What was said last matters more than a summary that leaves no room for it.
                 room += weigh(system.pop())
                 fitting, others_follow = await fit(room, weigh, not all_read)
@@ -283,7 +292,7 @@ class ConversationMemory:
 
     async def _of_turns(self, from_row: FromRow[MessageT], turns: int) -> list[MessageT]:
         query = WindowQuery(self._id, self._user_id, turns=turns, summarised=self._begins())
-        system, found = _without_system(*await self._read(from_row, query))
+        system, found = without_system(*await self._read(from_row, query))
         return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
 
     async def _of_limit(self, from_row: FromRow[MessageT], most: int | None) -> list[MessageT]:
@@ -291,16 +300,16 @@ class ConversationMemory:
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
             first, rows = await self._rows(replace(query, limit=read))
-            system, _ = _without_system([from_row(row) for row in first], [])
-            if most is not None and len(system) >= most and _has_summary(system):
+            system, _ = without_system([from_row(row) for row in first], [])
+            if most is not None and len(system) >= most and has_summary(system):
                 system.pop()
             room = None if most is None else max(most - len(system), 0)
             newest = [from_row(row) for row in rows[:room]]
             if only_speak(newest):  # they are the window, whatever is before them
-                _, found = _without_system(system, newest[::-1])
+                _, found = without_system(system, newest[::-1])
                 return [*system, *found] if most != 0 else []
             newest += [from_row(row) for row in rows[len(newest) :]]
-            _, found = _without_system(system, newest[::-1])
+            _, found = without_system(system, newest[::-1])
             all_read = read is None or len(rows) < read
             fitting, others_follow = window(tool_turns(found, cut_off=not all_read), room)
             if all_read or others_follow or read is None:
@@ -488,15 +497,3 @@ class ConversationMemory:
         stored = Conversation.from_row(require_found(found or None, self._id, self._user_id))
         self._seen.conversation = True
         return stored
-
-
-def _has_summary(begun: Sequence[Message]) -> bool:
-    """Return whether what a window begins with ends with a summary."""
-    return bool(begun) and begun[-1].type == SUMMARY
-
-
-def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:
-    """Return the system message that the conversation begins with, and the summary, if any, and the other messages."""
-    if not first or first[0].role not in SYSTEM_ROLES:
-        return first[1:], found
-    return first, found[1:] if found and found[0].id == first[0].id else found

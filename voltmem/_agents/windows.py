@@ -7,12 +7,13 @@ from itertools import compress, groupby, pairwise
 from operator import attrgetter, not_
 from typing import Generic, TypeVar
 
+from voltmem._areas.summaries import TYPE as SUMMARY
 from voltmem._areas.token_counts import counter, tokens_of
 from voltmem._values import UNSET, check_count, describe_unknown
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Message, NativeMessage
 from voltmem.options import Window
-from voltmem.parts import Other, Part, Reasoning, ToolCall, anthropic
+from voltmem.parts import SYSTEM_ROLES, Other, Part, Reasoning, ToolCall, anthropic
 from voltmem.parts._items import is_from_model
 from voltmem.parts._settled import Settling, only_speaks
 from voltmem.parts._types import JsonObject
@@ -185,6 +186,18 @@ def window(
     while begin and (limit is None or (weight := weight + sum(map(weigh, groups[begin - 1]))) <= limit):
         begin -= 1
     return [message for group in groups[begin:] for message in group], begin > 0
+
+
+def has_summary(begun: Sequence[Message]) -> bool:
+    """Return whether what a window begins with ends with a summary."""
+    return bool(begun) and begun[-1].type == SUMMARY
+
+
+def without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:
+    """Return the system message that the conversation begins with, and the summary, if any, and the other messages."""
+    if not first or first[0].role not in SYSTEM_ROLES:
+        return first[1:], found
+    return first, found[1:] if found and found[0].id == first[0].id else found
 
 
 def weight(message: Message, counts: Mapping[int, int], count: CountTokens) -> int:
