@@ -6,15 +6,17 @@ import inspect
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
+from operator import not_
 from typing import Final, TypeAlias, cast
 
 from pydantic import JsonValue
 
 from voltmem._areas.area import Access
-from voltmem._areas.summaries import Made, Range, Summary, store_summary
+from voltmem._areas.summaries import Made, Range, Summary, read_range, store_summary
 from voltmem._values import check_text, json_value, short_repr
-from voltmem.errors import InvalidInputError
-from voltmem.models import Message
+from voltmem.errors import ConversationNotFoundError, InvalidInputError
+from voltmem.models import Message, NativeMessage
 from voltmem.parts import SYSTEM_ROLES, ToolCall, ToolResult, parts
 from voltmem.parts._settled import Settling, only_speaks
 
@@ -47,14 +49,23 @@ async def compact(
 
 def summarisable(found: Range, keep_turns: int) -> Range | None:
     """Return the part of a range that a summary may stand for, or None if there is none."""
-    # A window begins with the system message anyway, unless the limit has archived it.
+    part = without_head(found)
+    end = _end(part.messages, keep_turns)
+    return replace(part, messages=part.messages[:end], hashes=part.hashes[:end]) if end else None
+
+
+def without_head(found: Range) -> Range:
+    """Return the range without the system message, with which a window begins anyway, unless it is archived."""
     head = [] if found.before or any(found.are_archived[:1]) else found.messages[:1]
-    head_id = head[0].id if head and head[0].role in SYSTEM_ROLES else None
-    first = int(head_id is not None)
-    end = first + _end(found.messages[first:], keep_turns)
-    if end == first:
-        return None
-    return replace(found, messages=found.messages[first:end], hashes=found.hashes[first:end], head_id=head_id)
+    if not head or head[0].role not in SYSTEM_ROLES:
+        return found
+    return replace(
+        found,
+        messages=found.messages[1:],
+        hashes=found.hashes[1:],
+        are_archived=found.are_archived[1:],
+        head_id=head[0].id,
+    )
 
 
 def _end(messages: Sequence[Message], keep_turns: int) -> int:
@@ -83,6 +94,29 @@ def _end(messages: Sequence[Message], keep_turns: int) -> int:
 
 def _begins_turn(messages: Sequence[Message], place: int) -> bool:
     return _speaks_as_user(messages[place]) and not (place and _speaks_as_user(messages[place - 1]))
+
+
+async def read_whole(
+    access: Access, user_id: str, conversation_id: str, format: str
+) -> tuple[Range, list[NativeMessage]]:
+    """
+    Return what a framework's own summary of everything can stand for, and the messages that a window has of it.
+
+    These have the system message, too, and not what the limit has archived.
+
+    Raises:
+        ConversationNotFoundError: The conversation is another user's.
+    """
+    found = await read_range(access, user_id, conversation_id, format, NativeMessage.from_row)
+    if found.owner not in (None, user_id):
+        raise ConversationNotFoundError(conversation_id, user_id)
+    shown = compress(cast(Sequence[NativeMessage], found.messages), map(not_, found.are_archived))
+    return without_head(found), list(shown)
+
+
+def waits(messages: Sequence[Message]) -> bool:
+    """Return whether a call among the messages has no result yet, or waits for approval."""
+    return next(_open(Settling(messages), len(messages)), None) is not None
 
 
 def _open(settling: Settling[Message], count: int) -> Iterator[int]:

@@ -220,7 +220,9 @@ class NativeMemory(ConversationMemory):
         _, found = await self._read(NativeMessage.from_row, query)
         return found
 
-    async def newest_after_summary(self, limit: int | None = None) -> tuple[list[NativeMessage], list[NativeMessage]]:
+    async def newest_after_summary(
+        self, limit: int | None = None, *, format: str | None = None
+    ) -> tuple[list[NativeMessage], list[NativeMessage]]:
         """
         Return what a window begins with, and the newest messages after it exactly as stored, oldest first.
 
@@ -229,11 +231,12 @@ class NativeMemory(ConversationMemory):
 
         Args:
             limit: The maximum number of messages; None: all.
+            format: Of the framework whose own summaries are used, too; None: only those that are text.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
         """
-        query = WindowQuery(self._id, self._user_id, limit=limit, summarised=self._begins())
+        query = WindowQuery(self._id, self._user_id, limit=limit, summarised=self._begins(), format=format)
         first, found = await self._read(NativeMessage.from_row, query)
         begin = first[:1] if first and first[0].role in SYSTEM_ROLES else []
         return ([*begin, *first[1:]] if first[1:] else []), found

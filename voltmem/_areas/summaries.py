@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import JsonValue
 
@@ -135,7 +135,13 @@ class Made(NamedTuple):
     payload: JsonValue = None
 
 
-async def read_range(access: Access, user_id: str, conversation_id: str, format: str | None = None) -> Range:
+async def read_range(
+    access: Access,
+    user_id: str,
+    conversation_id: str,
+    format: str | None = None,
+    from_row: Callable[[Iterable[Any]], Message] = Message.from_row,
+) -> Range:
     """Return what a new summary of this format can stand for; of another user's conversation only the owner."""
     rows = await access.executor.fetch(access.sql(SummaryStatements).messages, conversation_id, user_id, format)
     owner = rows[0]["owner"] if rows else None
@@ -145,7 +151,7 @@ async def read_range(access: Access, user_id: str, conversation_id: str, format:
         (Before(row["message_id"], row["content"], row["hash"]) for row in given if row["archived"] is None), None
     )
     said = given if before is None else given[1:]
-    messages = [Message.from_row(tuple(row)[4:]) for row in said]
+    messages = [from_row(tuple(row)[4:]) for row in said]
     return Range(owner, before, messages, [row["hash"] for row in said], [row["archived"] for row in said])
 
 

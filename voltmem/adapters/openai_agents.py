@@ -21,16 +21,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache, partial
+from itertools import dropwhile
 from typing import Any, Final, Generic, cast, get_args, get_type_hints
 
+from voltmem._agents.compaction import read_whole, waits
 from voltmem._agents.native import NativeMemory
 from voltmem._agents.recalled import unseen
 from voltmem._agents.working_memory import WorkingMemoryHandle
-from voltmem._areas.area import check_storage
+from voltmem._areas.area import access, check_storage
 from voltmem._areas.moments import quote_moments
+from voltmem._areas.summaries import Made, store_summary
 from voltmem._repr import safe_repr
 from voltmem._values import JsonObject, check_id, check_user, json_value, short_repr
+from voltmem.adapters._openai_compaction import PLACEHOLDER, Line, Snapshot, caller
 from voltmem.adapters._working_memory import KeptMemory, operation_of
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
@@ -143,6 +148,22 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
     return [cast(TResponseInputItem, item) for item in valid]
 
 
+def _shown(
+    begin: Sequence[NativeMessage], later: Sequence[TResponseInputItem], most: int | None
+) -> list[TResponseInputItem]:
+    """Return the items for a model: what a window begins with, and the newest of the later ones."""
+    newest = later[-most:] if most else later  # a message of another framework may become several items
+    said = _without_incomplete_turns(newest)
+    if not begin or begin[-1].format != FORMAT:
+        return [*to_items(begin), *said]
+    # The API takes back what it has compacted only as it is, and whole.
+    compacted = cast(dict[str, list[TResponseInputItem]], begin[-1].payload)
+    kept = compacted["kept"]
+    if most is not None:
+        kept = kept[max(len(kept) + len(newest) - most, 0) :]
+    return [*to_items(begin[:-1]), *_without_incomplete_turns(kept), *compacted["items"], *said]
+
+
 # --- called by the framework ----------------------------------------------------------------------------------------
 
 
@@ -191,6 +212,8 @@ class VoltMemSession(Generic[TContext]):
         self._resource_id = resource_id
         self._memory_of: tuple[str, NativeMemory] | None = None
         self._quoted: tuple[tuple[str, str], list[TResponseInputItem]] | None = None
+        self._given: datetime | None = None  # the time of the newest message that a model was given
+        self._compacting: tuple[Line, list[TResponseInputItem]] | None = None
 
     @safe_repr
     def __repr__(self) -> str:
@@ -207,7 +230,7 @@ class VoltMemSession(Generic[TContext]):
                 items it has added. None, or the limit of session_settings: the items for a model, by the rules of
                 to_responses(): without those that providers refuse, and without ids that demand a reasoning which may
                 not be there. Set the limit of a session here and not in a RunConfig, which a session cannot see. They
-                begin with a summary of what is older, if ``memory.compact()`` has made one.
+                begin with a summary of what is older, if ``memory.compact()`` or OpenAI's compaction session made one.
             wrapper: The run, for a session that takes its user from the run's context. The runner passes it.
 
         Raises:
@@ -219,13 +242,12 @@ class VoltMemSession(Generic[TContext]):
         settings = resolve_session_limit(None, self.session_settings)
         most = settings if limit is None else limit
         memory = self._memory(wrapper)
-        is_for_model = limit is None or limit == settings
-        begin, found = (
-            await memory.newest_after_summary(most) if is_for_model else ([], await memory.newest_messages(most))
-        )
-        items = to_items(await memory.with_files(found))
-        newest = items[-most:] if most else items  # a message of another framework may become several items
-        return [*to_items(begin), *_without_incomplete_turns(newest)] if is_for_model else newest
+        if limit is not None and limit != settings:
+            items = to_items(await memory.with_files(await memory.newest_messages(limit)))
+            return items[-limit:] if limit else items
+        begin, found = await memory.newest_after_summary(most, format=FORMAT)
+        self._given = found[-1].created_at if found else datetime.min.replace(tzinfo=UTC)
+        return _shown(begin, to_items(await memory.with_files(found)), most)
 
     async def recalled(self, data: CallModelData[Any]) -> ModelInputData:
         """
@@ -270,7 +292,11 @@ class VoltMemSession(Generic[TContext]):
 
         One round trip; none for an empty list.
         """
-        await self._memory(wrapper).add_turn(to_messages(items))
+        by = caller()
+        if by is None:
+            await self._memory(wrapper).add_turn(to_messages(items))
+        elif by == "replacing":
+            await self._replace(items)
 
     async def pop_item(self, *, wrapper: RunContextWrapper[TContext] | None = None) -> TResponseInputItem | None:
         """
@@ -293,8 +319,13 @@ class VoltMemSession(Generic[TContext]):
         return None
 
     async def clear_session(self, *, wrapper: RunContextWrapper[TContext] | None = None) -> None:
-        """Delete all items but not the conversation. Raises ConversationNotFoundError if it is another user's."""
-        await self._memory(wrapper).clear()
+        """
+        Delete all items but not the conversation. Raises ConversationNotFoundError if it is another user's.
+
+        OpenAI's compaction deletes nothing: what it replaces is not shown to a model any more.
+        """
+        if caller() is None:
+            await self._memory(wrapper).clear()
 
     def _memory(self, wrapper: RunContextWrapper[TContext] | None) -> NativeMemory:
         # The same for all calls of a run, because it has seen the conversation.
@@ -313,6 +344,65 @@ class VoltMemSession(Generic[TContext]):
                 "wrapper=RunContextWrapper(context), or make a session with the user's id"
             )
         return check_user("the user_id that the session's function returned", self._user_id(wrapper.context))
+
+    # What OpenAI's compaction session looks for in the session that it wraps.
+
+    async def _get_compaction_snapshot(
+        self, limit: int, *, prune_prefix: Callable[[TResponseInputItem], bool] | None = None
+    ) -> Snapshot:
+        """Return the newest items that a model is shown, and the function that replaces some by a summary."""
+        line = await self._line()
+        # Without an item to compare, the SDK makes no request.
+        shown = line.items[max(len(line.items) - limit, 0) :] if line.is_settled else []
+        before = len(line.items) - len(shown)
+
+        async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
+            kept = line.items[line.heads : before + start]
+            return await self._store(line, kept if prune_prefix is None else [*dropwhile(prune_prefix, kept)], output)
+
+        return Snapshot(shown, before == 0, replace_suffix)
+
+    async def _read_compaction_items(self, limit: int | None = None) -> tuple[list[TResponseInputItem], bool]:
+        """Return the newest items that a model is shown, and whether these are all, to be replaced afterwards."""
+        line = await self._line()
+        most = resolve_session_limit(limit, self.session_settings)
+        shown = line.items if most is None else line.items[max(len(line.items) - most, 0) :]
+        self._compacting = line, line.items[line.heads : len(line.items) - len(shown)]
+        return shown, limit is not None and len(shown) < limit
+
+    async def _atomic_replace_items(self, items: Sequence[TResponseInputItem]) -> bool:
+        """Store a summary of what was read. Returns True in any case: otherwise the SDK clears the session."""
+        await self._replace(items)
+        return True
+
+    async def _replace(self, items: Sequence[TResponseInputItem]) -> None:
+        line, kept = self._compacting or (await self._line(), [])
+        self._compacting = None
+        if not await self._store(line, kept, items):
+            _log.warning("session %r is not compacted: it has changed, or a call waits for a result", self.session_id)
+
+    async def _line(self) -> Line:
+        memory = self._memory(None)
+        part, messages = await read_whole(access(self._storage), self._user_of(None), self.session_id, FORMAT)
+        begin: list[NativeMessage] = []
+        if part.before is not None:
+            begin, _ = await memory.newest_after_summary(1, format=FORMAT)
+        heads = begin[:-1] if begin else messages[: part.head_id is not None]
+        # The SDK compares with what the model was given, and has answered: that is stored as the model said it.
+        count = sum(self._given is None or message.created_at <= self._given for message in messages)
+        found = await memory.with_files(messages)
+        items = [*_shown(begin, to_items(found[:count]), None), *to_items(found[count:])]
+        return Line(part, items, len(to_items(heads)), is_settled=not waits(messages))
+
+    async def _store(
+        self, line: Line, kept: Sequence[TResponseInputItem], output: Sequence[TResponseInputItem]
+    ) -> bool:
+        if not (line.is_settled and line.part.messages and output):
+            return False
+        payload = json_value({"kept": kept, "items": output}, "items")
+        made = Made(PLACEHOLDER, format=FORMAT, payload=payload)
+        of = access(self._storage), self._user_of(None), self.session_id
+        return await store_summary(*of, made, line.part) is not None
 
     # --- called by the application ----------------------------------------------------------------------------
 

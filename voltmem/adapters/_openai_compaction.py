@@ -1,0 +1,62 @@
+"""What OpenAI's compaction session is given of a VoltMemSession, and how its deletions are told from a person's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from inspect import currentframe
+from typing import TYPE_CHECKING, Final, Literal
+
+from voltmem._areas.summaries import Range
+
+if TYPE_CHECKING:
+    from agents import TResponseInputItem
+
+PLACEHOLDER: Final = "Items that OpenAI has compacted."
+"""The text of such a summary: what it says is in the items, and partly encrypted."""
+
+_MODULE: Final = "agents.memory.openai_responses_compaction_session"
+_REPLACING: Final = frozenset({"_replace_underlying_session_items", "_run_compaction_locked", "run_compaction"})
+_RESTORING: Final = frozenset({"_restore_underlying_session_items"})
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a compaction can replace: all that a model is shown."""
+
+    part: Range
+    """The messages that the summary will stand for, and the summary before."""
+    items: list[TResponseInputItem]
+    """What a model is shown."""
+    heads: int
+    """How many of the items are the system message, which stays."""
+    is_settled: bool
+    """Whether no call waits for its result."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the SDK asks for under a private name."""
+
+    items: list[TResponseInputItem]
+    complete: bool
+    """Whether these are all."""
+    replace_suffix: Callable[[int, list[TResponseInputItem]], Awaitable[bool]]
+    """Replaces the items from this place on by others. False: they have changed."""
+
+
+def caller() -> Literal["replacing", "restoring"] | None:
+    """
+    Return what the compaction session does that awaits the method which asks; None: somebody else awaits it.
+
+    Without hooks, it clears the session it wraps before it adds what OpenAI has returned, or, after a failure, what was
+    there. A session sees no difference to a person's clearing, but by the function that awaits it. Functions with other
+    names are somebody else: what a person clears must be gone.
+    """
+    here = currentframe()
+    method = here and here.f_back
+    frame = method and method.f_back
+    if frame is None or frame.f_globals.get("__name__") != _MODULE:
+        return None
+    name = frame.f_code.co_name
+    return "replacing" if name in _REPLACING else "restoring" if name in _RESTORING else None
