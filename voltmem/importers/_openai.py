@@ -45,7 +45,7 @@ def from_openai(source: File | Json | Iterable[object], *, resource_id: str = "d
     Anthropic's messages becomes the first message. Messages without content are left out, and counted.
 
     A conversation with something else in it becomes Skipped, and the others follow. A file is read one conversation at
-    a time. Messages without times, as most are, keep their order.
+    a time. Messages without times, as most are, keep their order: each gets a time a microsecond after the one before.
     """
     check_id(resource_id=resource_id)
     return Conversations(lambda: _read(source, resource_id), in_thread=is_file(source))

@@ -17,6 +17,7 @@ from voltmem import DatabaseError, ImportedConversation, InvalidInputError, Mess
 from voltmem._areas.transfer import imports
 
 SECOND = timedelta(seconds=1)
+STEP = timedelta(microseconds=1)
 
 
 # --- conversion from other formats -----------------------------------------------------------------------------------
@@ -137,7 +138,8 @@ async def test_what_voltagent_wrote_stays_where_it_reads_it(
 
 async def test_import_conversations_gives_a_time_to_what_has_none(storage: PostgresStorage) -> None:
     """
-    import_conversations() fills a missing time from the next message, the conversation, or the time of the import.
+    import_conversations() gives messages without times one each, a microsecond apart: before the next message that has
+    one, from the conversation's on, or up to the time of the import.
     """
     timed = [
         Message(role="user", content="1"),
@@ -157,15 +159,51 @@ async def test_import_conversations_gives_a_time_to_what_has_none(storage: Postg
 
     stored = {id: await storage.get_messages("ada", id) for id in ("some", "none", "nothing")}
     assert [message.content for message in stored["some"]] == ["1", "2", "3", "4"]
-    assert [message.created_at for message in stored["some"]] == [NOON, NOON, NOON, NOON + SECOND]
+    assert [message.created_at for message in stored["some"]] == [NOON - STEP, NOON, NOON + STEP, NOON + SECOND]
     some = await storage.get_conversation("some")
     assert some is not None
-    assert (some.created_at, some.updated_at) == (NOON, NOON + SECOND)
+    assert (some.created_at, some.updated_at) == (NOON - STEP, NOON + SECOND)
     for id in ("none", "nothing"):
         assert [message.content for message in stored[id]] == [str(number) for number in range(20)]
-        assert len({message.created_at for message in stored[id]}) == 1
+        begin = stored[id][0].created_at
+        assert [message.created_at for message in stored[id]] == [begin + number * STEP for number in range(20)]
     assert stored["none"][0].created_at == NOON
     assert stored["nothing"][0].created_at > before
+    nothing = await storage.get_conversation("nothing")
+    assert nothing is not None
+    assert nothing.created_at < stored["nothing"][0].created_at
+    assert nothing.updated_at >= stored["nothing"][-1].created_at
+
+
+async def test_import_conversations_keeps_the_order_beside_times_that_are_given(storage: PostgresStorage) -> None:
+    """import_conversations() gives no message a time after that of the next one, or before that of the one before."""
+    times = [None, None, NOON, None, None, NOON + STEP, None]
+    messages = [
+        Message(role="user", content=str(number))
+        if time is None
+        else Message(role="user", content=str(number), created_at=time)
+        for number, time in enumerate(times)
+    ]
+
+    await storage.import_conversations("ada", [ImportedConversation(id="c", messages=messages, created_at=NOON)])
+
+    stored = await storage.get_messages("ada", "c")
+    assert [message.content for message in stored] == [str(number) for number in range(7)]
+    assert [(message.created_at - NOON) // STEP for message in stored] == [-2, -1, 0, 1, 1, 1, 2]
+
+
+async def test_import_conversations_continues_times_over_statements(
+    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversation of many statements has times a microsecond apart throughout."""
+    monkeypatch.setattr(imports, "_FULL_AT_MESSAGES", 3)
+    messages = [Message(role="user", content=str(number)) for number in range(10)]
+
+    await storage.import_conversations("ada", [ImportedConversation(id="c", messages=messages)])
+
+    stored = await storage.get_messages("ada", "c")
+    assert [message.content for message in stored] == [str(number) for number in range(10)]
+    assert [(each.created_at - stored[0].created_at) // STEP for each in stored] == list(range(10))
 
 
 @pytest.mark.parametrize("ahead", [None, timedelta(days=-9), timedelta(days=9)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from voltmem._areas.files import used_files
@@ -18,6 +18,7 @@ from voltmem._areas.transfer.models import (
 )
 from voltmem._areas.words import vector
 from voltmem._values import to_json
+from voltmem.models import Message
 
 if TYPE_CHECKING:
     from voltmem._areas.transfer.pieces import ImportedRun
@@ -40,11 +41,58 @@ RUN_KINDS: Final[tuple[RunKind, ...]] = ("run", "step", "event")
 # The column values of a message, an event or a step.
 Columns: TypeAlias = tuple[str | None, ...]
 
+# What is between two messages without times. Messages of one time could not be summarised apart.
+_APART: Final = timedelta(microseconds=1)
+
+
+def with_times(conversation: ImportedConversation) -> ImportedConversation:
+    """
+    Return a conversation whose messages have times, if it has any: those without get the time after the one before.
+
+    The order stays: none gets a time later than the next message's, and the first ones get times before it.
+    """
+    messages = conversation.messages
+    given: list[datetime | None] = [message.given("created_at") for message in messages]
+    if None not in given:
+        return conversation
+    first = next((number for number, time in enumerate(given) if time is not None), len(given))
+    begins = [] if conversation.created_at is None else [conversation.created_at]
+    begins += [_later(time, -first) for time in given[first : first + 1] if time is not None]
+    if not begins:
+        return conversation  # the database counts from the time of the import
+    last, timed = _later(min(begins), -1), list[Message]()
+    for message, time, following in zip(messages, given, _following(given), strict=True):
+        if time is not None:
+            last = time
+            timed.append(message)
+            continue
+        later = _later(last, 1)
+        last = later if following is None or following < last else min(later, following)
+        timed.append(message.model_copy(update={"created_at": last}))
+    return conversation.model_copy(update={"messages": timed})
+
+
+def _following(given: Sequence[datetime | None]) -> list[datetime | None]:
+    """Return for each message the next time that is given after it."""
+    found: list[datetime | None] = []
+    following = None
+    for time in reversed(given):
+        found.append(following)
+        following = time or following
+    return found[::-1]
+
+
+def _later(time: datetime, steps: int) -> datetime:
+    try:
+        return time.astimezone(UTC) + steps * _APART
+    except OverflowError:  # the first or the last time there is
+        return time
+
 
 def conversation_columns(conversation: ImportedConversation, names: Mapping[str, str]) -> tuple[object, ...]:
     """
-    Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), the marks, and whether it is
-    marked as read, up to the later of read_at and now.
+    Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), the marks, whether it is
+    marked as read, up to the later of read_at and now, and what is between its messages if none has a time.
 
     *names* maps the ids of the import to those in the storage.
     """
@@ -66,6 +114,7 @@ def conversation_columns(conversation: ImportedConversation, names: Mapping[str,
         None if source is None else names.get(source, source),
         conversation.forked_up_to,
         is_read,
+        len(conversation.messages) * _APART,
     )
 
 
@@ -108,15 +157,11 @@ def message_columns(
     conversation: ImportedConversation, contents: dict[str, str] | None, *, search: bool
 ) -> Iterator[Columns]:
     """
-    Yield the columns of the messages. A message without a time gets the time of the one before it.
+    Yield the columns of the messages, which have times, or none has one: see with_times().
 
     contents: by its id, the base64 of each file that is taken out of a message is added; None: nothing is taken out.
     """
-    messages = conversation.messages
-    times = (time for message in messages if (time := message.given("created_at")) is not None)
-    before = None if conversation.created_at is not None else next(times, None)
-    for message in messages:
-        before = message.given("created_at") or before
+    for message in conversation.messages:
         row = message.to_row()
         given = message if isinstance(message, ImportedMessage) else None
         if given is not None and given.inlined and row[8] is not None:
@@ -127,7 +172,7 @@ def message_columns(
         in_parts = given is not None and given.in_parts
         yield (
             *(id, role, content, None if in_parts else content_json, type, metadata),
-            _iso(before),
+            _iso(message.given("created_at")),
             *native,
             "t" if given is not None and given.archived else None,
             "t" if given is not None and given.aside else None,

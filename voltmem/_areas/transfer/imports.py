@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import accumulate, chain, islice, repeat
@@ -31,6 +30,7 @@ from voltmem._areas.transfer.columns import (
     run_columns,
     summary_columns,
     transposed,
+    with_times,
 )
 from voltmem._areas.transfer.growth import FORMAT, GrowthStatements, growth, progress_of
 from voltmem._areas.transfer.models import (
@@ -41,6 +41,7 @@ from voltmem._areas.transfer.models import (
     Lines,
     Skipped,
     all_of,
+    check_ids,
 )
 from voltmem._areas.transfer.result import Result
 from voltmem._areas.voltagent_tables import has_voltagent, show_conversation, show_user_memory
@@ -75,7 +76,7 @@ class ImportStatements:
             conversations="true",
             messages="true",
             added=added,
-            file_bytes=f"${21 + len(MESSAGE)}::text[] IS NOT NULL",
+            file_bytes=f"${22 + len(MESSAGE)}::text[] IS NOT NULL",
             stored="(SELECT pg_catalog.count(*) FROM made) + (SELECT pg_catalog.count(*) FROM said)",
         )
         # The setting fills the column user_id of messages in tables that VoltAgent made. A fork does not name a source
@@ -84,7 +85,8 @@ class ImportStatements:
             WITH made AS (
                 INSERT INTO {conversations}
                     (id, user_id, resource_id, title, metadata, created_at, updated_at, {marks})
-                SELECT $1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, pg_catalog.statement_timestamp()),
+                SELECT $1, $2, $3, $4, $5::text::jsonb,
+                    coalesce($6::timestamptz, pg_catalog.statement_timestamp() - $17::interval),
                     coalesce($7::timestamptz, $6::timestamptz, pg_catalog.statement_timestamp()),
                     $8, $9, $10::text[],
                     CASE WHEN $16 THEN greatest($11::timestamptz, $6, pg_catalog.statement_timestamp()) ELSE $11 END,
@@ -99,8 +101,8 @@ class ImportStatements:
                 INSERT INTO {payloads} (conversation_id, format, payload, revision, updated_at)
                 SELECT c.id, p.format, p.payload::json, p.revision,
                     coalesce(p.updated_at::timestamptz, pg_catalog.statement_timestamp())
-                FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
-            ), said AS ({_insert_messages(tables, "made", 21)}{" RETURNING 1" if check else ""}
+                FROM made AS c, unnest({_arrays(18, 4)}) AS p (format, payload, revision, updated_at)
+            ), said AS ({_insert_messages(tables, "made", 22)}{" RETURNING 1" if check else ""}
             )
             SELECT EXISTS (SELECT 1 FROM made){check} AS made, c.user_id AS owner,
                 c.deleted_at IS NOT NULL AS is_deleted, {has_voltagent(tables)} AS beside_voltagent
@@ -192,14 +194,18 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
     """
     Return the INSERT of messages into conversation $1; parameter *first* is the first of their columns.
 
-    The two parameters after the columns are ids and contents of files that the messages refer to.
+    The parameters after the columns are ids and contents of files that the messages refer to, and how many messages
+    have been inserted before: without times, each is a microsecond after the one before it.
     """
     last = first + len(MESSAGE) - 1
     # The sequence numbers follow the order of the SELECT.
     return f"""
                 INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)}, parts_hash)
                 SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
-                    coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
+                    coalesce(
+                        m.created_at::timestamptz,
+                        c.created_at + (${last + 3}::bigint + m.place) * interval '1 microsecond'
+                    ), m.format, m.payload::json, m.parent_id,
                     m.archived IS NOT NULL, m.aside IS NOT NULL, m.parts::jsonb,
                     pg_catalog.replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector,
                     pg_catalog.string_to_array(m.file_ids, ' '), '=' || {hash_of("m.parts::jsonb")}
@@ -214,7 +220,7 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
 
 
 # The arguments of no messages and no files.
-_NO_MESSAGES: Final = (*transposed([], len(MESSAGE)), None, None)
+_NO_MESSAGES: Final = (*transposed([], len(MESSAGE)), None, None, 0)
 
 
 class Imports(Area):
@@ -300,7 +306,7 @@ class Imports(Area):
                     continue
                 if not isinstance(conversation, ImportedConversation):
                     raise InvalidInputError(f"an ImportedConversation is needed, not {short_repr(conversation)}")
-                _check_ids(conversation)
+                check_ids(conversation)
                 if conversation.messages:
                     await self._import_conversation(conversation, result)
                 else:
@@ -309,6 +315,7 @@ class Imports(Area):
 
     async def _import_conversation(self, conversation: ImportedConversation, result: Result) -> None:
         given = id = result.id_of(conversation)
+        conversation = await off_loop_if_long(_size(conversation), with_times, conversation)
         if len(id) < result.shortest_id:
             id = derived_id(result.user_id, id)
         while True:
@@ -356,7 +363,7 @@ class Imports(Area):
             if added is None:
                 return False
             grown = conversation.model_copy(update={"messages": added.messages})
-            messages, size = self._messages(grown), _size(grown)
+            messages, size = self._messages(grown, len(conversation.messages)), _size(grown)
             while (arguments := await off_loop_if_long(size, _next, messages)) is not None:
                 await bound.execute(self._sql(ImportStatements).store_more, id, *arguments)
             if added.head is not None:
@@ -393,15 +400,20 @@ class Imports(Area):
                 await bound.execute(sql.name_summary, id, newest.id)
         return row
 
-    def _messages(self, conversation: ImportedConversation) -> Iterator[tuple[object, ...]]:
-        """Yield the arguments of a conversation's messages, and of the files taken out of them, for each statement."""
+    def _messages(self, conversation: ImportedConversation, before: int = 0) -> Iterator[tuple[object, ...]]:
+        """
+        Yield the arguments of a conversation's messages, and of the files taken out of them, for each statement.
+
+        before: how many are stored already.
+        """
         contents: dict[str, str] = {}
         extract = self._options.files == "extract"
         columns = message_columns(conversation, contents if extract else None, search=self._options.search)
         for batch in _batches(columns, contents):
             taken = (list(contents), list(contents.values())) if contents else (None, None)
             contents.clear()
-            yield *transposed(batch, len(MESSAGE)), *taken
+            yield *transposed(batch, len(MESSAGE)), *taken, before
+            before += len(batch)
 
     async def _import_user_memory(self, versions: list[ImportedMemory], result: Result) -> None:
         sql, columns = self._sql(ImportStatements), memory_columns(versions)
@@ -449,21 +461,6 @@ class Imports(Area):
         # Not repeatable: a second try would find the run of the first.
         row = await self._executor.fetchrow(self._sql(ImportStatements).store_run, *columns, repeatable=False)
         return row is not None
-
-
-def _check_ids(conversation: ImportedConversation) -> None:
-    """Raise InvalidInputError for messages or payloads with the same key."""
-    for kind, ids in (
-        ("message", [message.id for message in conversation.messages]),
-        ("payload", [payload.format for payload in conversation.payloads]),
-        ("summary", [summary.id for summary in conversation.summaries]),
-        ("version of the memory", [version.version for version in conversation.memory]),
-    ):
-        twice = next((id for id, times in Counter(ids).items() if times > 1), None)
-        if twice is not None:
-            raise InvalidInputError(
-                f"conversation {short_repr(conversation.id)} has the {kind} {short_repr(twice)} twice: leave one out"
-            )
 
 
 def _check_iterable(name: str, values: object) -> None:

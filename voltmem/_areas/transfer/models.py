@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -10,6 +11,8 @@ from pydantic import Field
 from voltmem._areas.sidebar import Marks
 from voltmem._areas.working_memory import MemoryChange
 from voltmem._model import Content, Id, Metadata, Model, String, Time
+from voltmem._values import short_repr
+from voltmem.errors import InvalidInputError
 from voltmem.models import Message, NativeMessage
 
 Kind: TypeAlias = Literal["conversation", "run", "voltagent", "memory"]
@@ -100,7 +103,7 @@ class ImportedConversation(Marks):
     updated_at: Time | None = None
     """The time of the last activity; None: the time of its last message, or of the import."""
     messages: list[Message] = Field(default_factory=list)
-    """In order. A message without a time gets the time of the one before it."""
+    """In order. A message without a time gets one a microsecond after the one before it."""
     payloads: list[ImportedPayload] = Field(default_factory=list)
     """Frameworks' own data about the whole conversation."""
     memory: list[ImportedMemory] = Field(default_factory=list)
@@ -178,3 +181,18 @@ async def all_of(values: Iterable[Value] | AsyncIterable[Value]) -> AsyncGenerat
     else:
         for value in values:
             yield value
+
+
+def check_ids(conversation: ImportedConversation) -> None:
+    """Raise InvalidInputError for messages or payloads with the same key."""
+    for kind, ids in (
+        ("message", [message.id for message in conversation.messages]),
+        ("payload", [payload.format for payload in conversation.payloads]),
+        ("summary", [summary.id for summary in conversation.summaries]),
+        ("version of the memory", [version.version for version in conversation.memory]),
+    ):
+        twice = next((id for id, times in Counter(ids).items() if times > 1), None)
+        if twice is not None:
+            raise InvalidInputError(
+                f"conversation {short_repr(conversation.id)} has the {kind} {short_repr(twice)} twice: leave one out"
+            )
