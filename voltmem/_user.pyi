@@ -739,11 +739,11 @@ class UserStorage:
         Raises:
             InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
-            EmbeddingError: The function of recall=Recall(…) returned something else than a vector.
 
         Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
         around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
         With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
+        Without search=True there are none, and what *embed* raises is raised.
         """
     def watch(self, *, poll_interval: float = 2.0) -> AsyncGenerator[Change]:
         """

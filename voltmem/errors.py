@@ -279,7 +279,12 @@ class OperationConflictError(VoltMemError, ValueError):
 
 
 class EmbeddingError(VoltMemError, ValueError):
-    """The function embed() of recall=Recall(…) returned something else than a vector for each text."""
+    """The function embed() of recall=Recall(…) returned something else than a vector for each text, or refused some."""
+
+    def __init__(self, message: str, refused: Sequence[tuple[str, str]] = ()) -> None:
+        self.refused = list(refused)
+        """The messages that have no vectors now, each as the conversation's id and its own; all others have one."""
+        super().__init__(message)
 
 
 class UnreadableError(VoltMemError, ValueError):

@@ -1172,11 +1172,11 @@ class UserStorage:
         Raises:
             InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
-            EmbeddingError: The function of recall=Recall(…) returned something else than a vector.
 
         Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
         around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
         With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
+        Without search=True there are none, and what *embed* raises is raised.
         """
     def watch(self, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
@@ -1792,17 +1792,19 @@ class Storage:
         Embed the messages that have no vectors yet, or of whose text they no longer are. Returns how many.
 
         Call it regularly, in any number of processes: each message is embedded by one of them. If it is stopped, or
-        *embed* raises, call it again. What a killed process had begun is taken by another one after ten minutes.
+        raises, call it again. What a killed process had begun is taken by another one after ten minutes.
 
         Args:
             limit: Embed at most so many; None: all.
 
         Raises:
             InvalidOptionError: The storage was created without recall=Recall(…).
-            EmbeddingError: *embed* returned something else than a vector for each text.
+            EmbeddingError: *embed* refused some messages, which .refused names; all others are embedded. Or it
+                returned something else than a vector for each text.
             SchemaError: The database has no extension vector, or the table of vectors is missing.
 
-        What *embed* raises is raised. It is called outside of any transaction.
+        If *embed* raises, its texts are passed again by halves, so that only those that it refuses stay without. If
+        it does not work for any text, what it raises is raised. It is called outside of any transaction.
         """
     def count_embeddings(self) -> dict[str, int]:
         """
@@ -1848,11 +1850,11 @@ class Storage:
         Raises:
             InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
-            EmbeddingError: The function of recall=Recall(…) returned something else than a vector.
 
         Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
         around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
         With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
+        Without search=True there are none, and what *embed* raises is raised.
         """
     def search(self, user_id: str, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
         """

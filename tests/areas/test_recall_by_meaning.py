@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -14,6 +14,7 @@ from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import EmbeddingError, InvalidOptionError, Moment, PostgresStorage, Recall, SchemaError
 from voltmem._areas.meaning import MOST_PIECES, pieces
+from voltmem.options import Embed
 
 # Words of one meaning have one number.
 MEANINGS: Final = {"dog": 0, "puppy": 0, "hund": 0, "car": 1, "vehicle": 1, "tea": 2, "drink": 2}
@@ -242,18 +243,78 @@ async def test_embed_messages_stores_nothing_for_what_changes_meanwhile(
 
 
 async def test_embed_messages_goes_on_after_a_failure(storage: PostgresStorage, embed: Embedder) -> None:
-    """What embed() raises is raised; another call embeds what is left, without waiting for the lease."""
-    await say(storage, "c1", "I have a puppy.")
+    """What embed() raises for any text is raised; another call embeds the rest, without waiting for the lease."""
+    await say(storage, "c1", *(f"puppy {n}" for n in range(200)))
 
     def fail() -> None:
-        embed.during = None
         raise RuntimeError("no service")
 
     embed.during = fail
     with pytest.raises(RuntimeError, match="no service"):
         await storage.embed_messages()
+    assert len(embed.texts) == 65, "a batch, and one text that looks whether it works at all"
 
-    assert await storage.embed_messages() == 1
+    embed.during = None
+    assert await storage.embed_messages() == 200
+
+
+def refusing(embed: Embedder, word: str, calls: list[int] | None = None) -> Embed:
+    """Return embed(), refusing all texts of a call if one has the word."""
+
+    async def some(texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        if calls is not None:
+            calls.append(len(texts))
+        if any(word in text for text in texts):
+            raise RuntimeError("400")
+        return await embed(texts)
+
+    return some
+
+
+async def test_embed_messages_leaves_out_only_what_is_refused(make_storage: MakeStorage, embed: Embedder) -> None:
+    """A message that embed() refuses is named at the end, and all others are embedded, however many are refused."""
+    calls: list[int] = []
+    option = Recall(embed=refusing(embed, "poison", calls), dimensions=DIMENSIONS, model="small", batch=16)
+    storage = make_storage(storage_limit=None, recall=option)
+    await say(storage, "c1", "A puppy.", "Some poison.", "Some tea.")
+    await say(storage, "c2", *(f"puppy {n}" for n in range(30)), user_id="bob")
+
+    with pytest.raises(EmbeddingError, match=r"refused 1 messages.*'m1' of conversation 'c1'.*400") as raised:
+        await storage.embed_messages()
+    assert raised.value.refused == [("c1", "m1")]
+    assert await storage.count_embeddings() == {"small (4, 1000)": 32}
+    assert len(calls) == 12, "three batches, eight halves, and one text that looks whether it works at all"
+
+    calls.clear()
+    await say(storage, "c0", *["poison"] * 40)
+    await say(storage, "c3", "A dog.")
+    with pytest.raises(EmbeddingError, match=r"refused 41 messages.* 36 more"):
+        await storage.embed_messages()
+    assert await storage.count_embeddings() == {"small (4, 1000)": 33}
+
+
+async def test_a_background_task_goes_on_after_what_is_refused(
+    make_storage: MakeStorage, embed: Embedder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With every=, a refused message is named in the log once, and all others are embedded, those added later too."""
+    option = Recall(embed=refusing(embed, "poison"), dimensions=DIMENSIONS, model="small", every=0.01, batch=4)
+    storage = make_storage(storage_limit=None, recall=option)
+    await storage.open()
+    await say(storage, "c1", "Some poison.", "A puppy.", "Some tea.")
+
+    async def until(number: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while await storage.count_embeddings() != {"small (4, 1000)": number} or not caplog.messages:
+                pass
+
+    await until(2)
+    await say(storage, "c2", "A car.", user_id="bob")
+    await until(3)
+    await storage.close()
+
+    [logged] = [each for each in caplog.messages if "could not be embedded" in each]
+    assert "3600 s" in logged
+    assert "'m0' of conversation 'c1'" in logged
 
 
 async def test_forget_embeddings_ends_a_model_that_lived_on_beside_another(
@@ -334,16 +395,19 @@ async def test_deleting_a_user_deletes_the_vectors(storage: PostgresStorage, con
         ([[1.0] * 3], "a vector of 3 numbers, and recall=Recall.* dimensions=4"),
         ([[0.0] * 4], "no direction"),
         ([[float("nan")] * 4], "no direction"),
-        ([[1e9] * 4], "no direction"),
+        ([None], "None among the vectors"),
+        ("four", "0 vectors for 1 texts"),
+        (["1234"], "'1234' among the vectors"),
+        ([["a"] * 4], "among the vectors"),
         (None, "0 vectors for 1 texts"),
     ],
 )
 async def test_vectors_that_are_none_are_refused(
-    vectors: list[list[float]], says: str, make_storage: MakeStorage, migrated: str, embed: Embedder
+    vectors: Any, says: str, make_storage: MakeStorage, migrated: str, embed: Embedder
 ) -> None:
     """A wrong number of vectors, or of numbers in one, is an EmbeddingError, and nothing is stored."""
 
-    async def wrong(_: Sequence[str]) -> list[list[float]]:
+    async def wrong(_: Sequence[str]) -> Any:
         return vectors
 
     storage = make_storage(recall=Recall(embed=wrong, dimensions=DIMENSIONS, model="wrong"))
@@ -354,6 +418,35 @@ async def test_vectors_that_are_none_are_refused(
     with pytest.raises(EmbeddingError, match=says):
         await storage.recall("ada", "dog")
     assert await storage.count_embeddings() == {"wrong (4, 1000)": 0}
+
+
+async def test_embed_must_be_async(make_storage: MakeStorage, migrated: str, embed: Embedder) -> None:
+    """A function that is not async is an EmbeddingError that says so."""
+
+    def at_once(_: Sequence[str]) -> Any:
+        return [[1.0] * 4]
+
+    storage = make_storage(recall=Recall(embed=at_once, dimensions=DIMENSIONS, model="wrong"))
+    await say(storage, "c1", "I have a puppy.")
+
+    with pytest.raises(EmbeddingError, match="make it an async function"):
+        await storage.embed_messages()
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-6, 1e9, 1e300])
+async def test_a_vector_of_any_length_has_a_direction(size: float, make_storage: MakeStorage, embed: Embedder) -> None:
+    """A vector whose numbers a halfvec cannot hold is scaled: only its direction is compared."""
+
+    async def scaled(texts: Sequence[str]) -> list[list[float]]:
+        return [[number * size for number in vector] for vector in await embed(texts)]
+
+    storage = make_storage(storage_limit=None, recall=Recall(embed=scaled, dimensions=DIMENSIONS, model="scaled"))
+    await say(storage, "c1", "I have a puppy.")
+    await say(storage, "c2", "Some tea.")
+
+    assert await storage.embed_messages() == 2
+    assert found(await storage.recall("ada", "drink", limit=1)) == [("c2", "m0")]
+    assert found(await storage.recall("ada", "dog", limit=1)) == [("c1", "m0")]
 
 
 @pytest.mark.parametrize(
@@ -407,6 +500,24 @@ async def test_recall_goes_by_words_if_the_text_cannot_be_embedded(
         assert found(await storage.recall("ada", "puppy")) == [("c1", "m0")]
 
     assert "by words alone" in caplog.text
+
+
+async def test_recall_goes_by_words_if_a_question_has_no_vector(
+    make_storage: MakeStorage, migrated: str, embed: Embedder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If embed() returns something else than a vector for a question, words count alone, and that is logged."""
+
+    async def wrong(_: Sequence[str]) -> list[list[float]]:
+        return [[1.0] * 3]
+
+    storage = make_storage(
+        search=True, storage_limit=None, recall=Recall(embed=wrong, dimensions=DIMENSIONS, model="wrong")
+    )
+    await say(storage, "c1", "I have a puppy.")
+
+    with caplog.at_level(logging.WARNING, "voltmem"):
+        assert found(await storage.recall("ada", "puppy")) == [("c1", "m0")]
+    assert "a vector of 3 numbers" in caplog.text
 
 
 def test_texts_are_cut_between_sentences() -> None:

@@ -9,8 +9,8 @@ from voltmem._areas.area import Access, Area
 from voltmem._areas.meaning import Meaning, pieces
 from voltmem._areas.queries import ROLE, TEXT, TYPE
 from voltmem._tables import Tables, rendered
-from voltmem._values import check_count, check_text, uuid7
-from voltmem.errors import InvalidOptionError, VoltMemError
+from voltmem._values import check_count, check_text, short_repr, uuid7
+from voltmem.errors import EmbeddingError, InvalidOptionError, VoltMemError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,6 +23,10 @@ _PAGE: Final = 1_000
 _LONGEST: Final = 1_000_000
 # How long a message is kept from other workers. If its worker is killed, another one takes it afterwards.
 _LEASE: Final = "interval '10 minutes'"
+# After so many failures in a row, embed() has to show again that it works at all. Finding one of 64 messages takes 7.
+_FAILURES: Final = 8
+# An error names so many messages.
+_NAMED: Final = 5
 
 
 def text_hash(text: str) -> str:
@@ -177,9 +181,16 @@ class _Worker:
         self._executor = executor
         self._sql = rendered(EmbeddingStatements, tables)
         self._claim = uuid7()
+        self._may_fail = 0
+        self._refused: list[tuple[str, str]] = []
+        self._reason: Exception | None = None
 
     async def embed(self, limit: int | None, since: datetime | None) -> int:
-        """Embed at most so many messages, of conversations that have changed since then. Returns how many."""
+        """
+        Embed at most so many messages, of conversations that have changed since then. Returns how many.
+
+        EmbeddingError at the end if some were refused.
+        """
         recall = self._meaning.recall
         done, place = 0, ("", "")
         while limit is None or done < limit:
@@ -192,7 +203,13 @@ class _Worker:
             end = rows[-1] if len(found) < wanted else rows[len(found) - 1]
             place = end["conversation_id"], end["message_id"]
             if claimed := await self._claimed(found):
-                done += await self._stored(claimed)
+                try:
+                    done += await self._embedded(claimed)
+                except BaseException:
+                    await self._release(claimed)
+                    raise
+        if self._refused:
+            raise self._refusal() from self._reason
         return done
 
     async def _claimed(self, found: Sequence[_Missing]) -> list[_Missing]:
@@ -202,14 +219,30 @@ class _Worker:
         ours = {(row["conversation_id"], row["message_id"]) for row in rows}
         return [each for each in found if (each.conversation_id, each.message_id) in ours]
 
-    async def _stored(self, claimed: Sequence[_Missing]) -> int:
-        """Embed these messages, and store the vectors of those that are still ours. Returns how many were stored."""
+    async def _embedded(self, claimed: Sequence[_Missing]) -> int:
+        """Embed these messages, by halves if embed() refuses some. Returns how many vectors were stored."""
         cut = [(each, number, piece) for each in claimed for number, piece in enumerate(self._pieces(each.text))]
         try:
             vectors = await self._meaning.vectors([piece for _, _, piece in cut])
-        except BaseException:
-            await self._release(claimed)
-            raise
+        except Exception as error:  # the caller's function: one text may be the reason
+            if not self._may_fail:
+                await self._meaning.check_works()
+                self._may_fail = _FAILURES
+            self._may_fail -= 1
+            if len(claimed) == 1:
+                self._refused.append((claimed[0].conversation_id, claimed[0].message_id))
+                self._reason = self._reason or error
+                await self._release(claimed)
+                return 0
+            middle = len(claimed) // 2
+            return await self._embedded(claimed[:middle]) + await self._embedded(claimed[middle:])
+        self._may_fail = _FAILURES
+        return await self._stored(claimed, cut, vectors)
+
+    async def _stored(
+        self, claimed: Sequence[_Missing], cut: Sequence[tuple[_Missing, int, str]], vectors: Sequence[str]
+    ) -> int:
+        """Store the vectors of the messages that are still ours. Returns of how many."""
         row = await self._executor.fetchrow(
             self._sql.store,
             *self._keys(claimed),
@@ -222,6 +255,15 @@ class _Worker:
             repeatable=False,
         )
         return 0 if row is None else int(row["stored"])
+
+    def _refusal(self) -> EmbeddingError:
+        named = [f"{short_repr(id)} of conversation {short_repr(of)}" for of, id in self._refused[:_NAMED]]
+        more = [f"{len(self._refused) - _NAMED} more"] if len(self._refused) > _NAMED else []
+        return EmbeddingError(
+            f"embed() of {self._meaning.recall.model!r} refused {len(self._refused)} messages, which are found by "
+            f"words only: {', '.join([*named, *more])}. The others were embedded. The first reason: {self._reason!r}",
+            self._refused,
+        )
 
     def _pieces(self, text: str) -> list[str]:
         return pieces(text, self._meaning.recall.piece)
@@ -263,17 +305,19 @@ class Embedding(Area):
         Embed the messages that have no vectors yet, or of whose text they no longer are. Returns how many.
 
         Call it regularly, in any number of processes: each message is embedded by one of them. If it is stopped, or
-        *embed* raises, call it again. What a killed process had begun is taken by another one after ten minutes.
+        raises, call it again. What a killed process had begun is taken by another one after ten minutes.
 
         Args:
             limit: Embed at most so many; None: all.
 
         Raises:
             InvalidOptionError: The storage was created without recall=Recall(…).
-            EmbeddingError: *embed* returned something else than a vector for each text.
+            EmbeddingError: *embed* refused some messages, which .refused names; all others are embedded. Or it
+                returned something else than a vector for each text.
             SchemaError: The database has no extension vector, or the table of vectors is missing.
 
-        What *embed* raises is raised. It is called outside of any transaction.
+        If *embed* raises, its texts are passed again by halves, so that only those that it refuses stay without. If
+        it does not work for any text, what it raises is raised. It is called outside of any transaction.
         """
         if limit is not None:
             check_count("limit", limit, minimum=1)

@@ -10,10 +10,12 @@ from typing import Final
 from voltmem._areas.area import Access
 from voltmem._areas.embedding import database_time, embed_missing
 from voltmem._postgres.driver import logger
-from voltmem.errors import StorageClosedError
+from voltmem.errors import EmbeddingError, StorageClosedError
 
 # Longer than the transaction lasts in which a message is added: its time is that of its beginning.
 _OVERLAP: Final = timedelta(minutes=10)
+# After which messages that were refused are tried again, unless their conversations change before.
+_REFUSED: Final = timedelta(hours=1)
 
 
 class EmbeddingTask:
@@ -40,15 +42,35 @@ class EmbeddingTask:
 
     async def _run(self, every: float) -> None:
         since: datetime | None = None
+        again: datetime | None = None
         while True:
             try:
                 began = await database_time(self._access)
-                await embed_missing(self._access, since=since)
-                since, self._failed = began - _OVERLAP, ""
+                if again is not None and again <= began:
+                    since = again = None
+                refused = await self._embed(since)
+                since = began - _OVERLAP
+                if refused:
+                    again = again or began + _REFUSED
             except StorageClosedError:
                 return
             except Exception as error:  # the next try may succeed
-                if repr(error) != self._failed:
-                    logger.warning("messages could not be embedded, and are tried again in %g s: %r", every, error)
-                self._failed = repr(error)
+                self._log(error, every)
             await asyncio.sleep(every)
+
+    async def _embed(self, since: datetime | None) -> bool:
+        """Embed what is missing. Returns whether embed() refused some of it, which is logged."""
+        try:
+            await embed_missing(self._access, since=since)
+        except EmbeddingError as error:
+            if not error.refused:
+                raise
+            self._log(error, _REFUSED.total_seconds())
+            return True
+        self._failed = ""
+        return False
+
+    def _log(self, error: Exception, seconds: float) -> None:
+        if repr(error) != self._failed:
+            logger.warning("messages could not be embedded, and are tried again in %g s: %r", seconds, error)
+        self._failed = repr(error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from voltmem._postgres.driver import logger
 from voltmem._postgres.migrations.vectors import VectorStatements, why_missing
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
 _LOOKS_AGAIN: Final = 60.0
 # Of a very long text, so many pieces are embedded.
 MOST_PIECES: Final = 64
-# The largest number of a halfvec.
+# Vectors with a larger number do not fit into a halfvec, and those with smaller ones only lose digits. They are scaled:
+# what is compared is their direction.
 _LARGEST: Final = 65_504.0
+_SMALLEST: Final = 1e-3
+# What any embed() can embed, unless it does not work at all.
+_HARMLESS: Final = "Hello."
 
 
 class Meaning:
@@ -63,45 +69,75 @@ class Meaning:
             raise SchemaError(self._lacking)
         return tables
 
-    async def question(self, text: str) -> str | None:
-        """Return the vector of what is looked for, as SQL reads it. None, which is logged, if embed() fails."""
-        try:
-            (vector,) = await self.vectors([text[: self.recall.piece]])
-        except EmbeddingError:
-            raise
-        except Exception as error:  # the caller's function; an answer needs no vectors
-            logger.warning("recall() went by words alone, because embed() failed: %r", error)
-            return None
+    async def question(self, text: str) -> str:
+        """Return the vector of what is looked for, as SQL reads it."""
+        (vector,) = await self.vectors([text[: self.recall.piece]])
         return vector
+
+    async def check_works(self) -> None:
+        """Raise what embed() raises for any text."""
+        await self.vectors([_HARMLESS])
 
     async def vectors(self, texts: Sequence[str]) -> list[str]:
         """Return the vectors of texts as SQL reads them. EmbeddingError if embed() returns something else."""
         made: list[str] = []
         for start in range(0, len(texts), self.recall.batch):
             asked = texts[start : start + self.recall.batch]
-            given = await self.recall.embed(asked)
-            made += self._checked(given, len(asked))
+            made += self._checked(await self._embedded(asked), len(asked))
         return made
+
+    async def _embedded(self, texts: Sequence[str]) -> object:
+        given: object = self.recall.embed(texts)
+        if not inspect.isawaitable(given):
+            raise EmbeddingError(
+                f"embed() of {self.recall.model!r} returned {short_repr(given)} at once: make it an async function"
+            )
+        return await given
 
     def _checked(self, given: object, count: int) -> Iterator[str]:
         model, dimensions = self.recall.model, self.recall.dimensions
-        vectors = list(given) if isinstance(given, Iterable) else []
+        vectors = _listed(given) or []
         if len(vectors) != count:
             raise EmbeddingError(
                 f"embed() of {model!r} returned {len(vectors)} vectors for {count} texts: return one for each, in order"
             )
         for vector in vectors:
-            if len(vector) != dimensions:
+            numbers = _numbers(vector)
+            if numbers is None:
                 raise EmbeddingError(
-                    f"embed() of {model!r} returned a vector of {len(vector)} numbers, and recall=Recall(…) says "
+                    f"embed() of {model!r} returned {short_repr(vector)} among the vectors: return a list of numbers "
+                    "for each text"
+                )
+            if len(numbers) != dimensions:
+                raise EmbeddingError(
+                    f"embed() of {model!r} returned a vector of {len(numbers)} numbers, and recall=Recall(…) says "
                     f"dimensions={dimensions}: pass the model's own"
                 )
-            numbers = [float(number) for number in vector]
-            if not all(math.isfinite(number) and abs(number) <= _LARGEST for number in numbers) or not any(numbers):
+            if not all(map(math.isfinite, numbers)) or not any(numbers):
                 raise EmbeddingError(
                     f"embed() of {model!r} returned a vector that has no direction: {short_repr(numbers[:4])} …"
                 )
-            yield f"[{','.join(f'{number:.6g}' for number in numbers)}]"
+            yield f"[{','.join(f'{number:.6g}' for number in _fitting(numbers))}]"
+
+
+def _listed(given: object) -> list[object] | None:
+    """Return the values of a list, an array or another iterable; None for what is none."""
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
+        with suppress(TypeError):  # an array of numpy without a dimension
+            return list(cast(Iterable[object], given))
+    return None
+
+
+def _numbers(vector: object) -> list[float] | None:
+    with suppress(TypeError, ValueError, OverflowError):
+        values = _listed(vector)
+        return None if values is None else [float(cast(float, value)) for value in values]
+    return None
+
+
+def _fitting(numbers: Sequence[float]) -> Sequence[float]:
+    largest = max(map(abs, numbers))
+    return numbers if _SMALLEST <= largest <= _LARGEST else [number / largest for number in numbers]
 
 
 def pieces(text: str, longest: int) -> list[str]:

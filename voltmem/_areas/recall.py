@@ -119,11 +119,11 @@ class Recalling(Area):
         Raises:
             InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
-            EmbeddingError: The function of recall=Recall(…) returned something else than a vector.
 
         Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
         around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
         With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
+        Without search=True there are none, and what *embed* raises is raised.
         """
         check_user("user_id", user_id, "recall() reads the words of one user's conversations")
         check_text(text=text)
@@ -167,9 +167,12 @@ class Recalling(Area):
         if tables is None:
             check_search(self._options)
             return None
-        vector = await meaning.question(text)
-        if vector is None:
-            check_search(self._options)
+        try:
+            vector = await meaning.question(text)
+        except Exception as error:  # the caller's function; an answer needs no vectors
+            if not self._options.search:
+                raise
+            logger.warning("recall() went by words alone, because embed() failed: %r", error)
             return None
         return _Meant(tables, meaning.recall.key, vector)
 
