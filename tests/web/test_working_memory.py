@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -36,7 +37,7 @@ async def test_a_memory_is_read_changed_and_deleted(path: str, ada: httpx2.Async
 
 
 async def test_a_change_of_another_version_is_refused(path: str, ada: httpx2.AsyncClient) -> None:
-    """412 with If-Match of another version, for each method; * and no If-Match take any."""
+    """412 with If-Match of another version, for each method; no If-Match takes any. A weak ETag is its version."""
     await ada.put(path, json={"content": "- likes tea"})
 
     for version in ('"0"', "7"):
@@ -48,7 +49,44 @@ async def test_a_change_of_another_version_is_refused(path: str, ada: httpx2.Asy
         ):
             problem(answer, 412, "memory-changed")
     problem(await ada.put(path, json={"content": "x"}, headers={"If-Match": '"one"'}), 422, "invalid-request")
-    assert (await ada.put(path, json={"content": "x"}, headers={"If-Match": "*"})).json()["version"] == 2
+    assert (await ada.put(path, json={"content": "x"}, headers={"If-Match": 'W/"1"'})).json()["version"] == 2
+
+
+async def test_a_change_may_need_a_memory_or_none(path: str, ada: httpx2.AsyncClient) -> None:
+    """With If-Match: * each method needs a memory, of any version; with If-None-Match: * none may be there."""
+
+    async def answers(**headers: str) -> list[int]:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        made = [
+            await ada.put(path, json={"content": "x"}, headers=given),
+            await ada.patch(path, json={"append": "y"}, headers=given),
+            await ada.delete(path, headers=given),
+        ]
+        return [answer.status_code for answer in made]
+
+    assert await answers(If_Match="*") == [412, 412, 412]
+    assert (await ada.get(path)).json() == NONE
+    assert await answers(If_None_Match="*") == [200, 412, 412]
+    assert await answers(If_None_Match='"1"') == [422, 422, 422]
+    assert await answers(If_Match="*", If_None_Match="*") == [412, 412, 412]
+    assert (await ada.get(path)).json()["version"] == 1
+    assert await answers(If_Match="*") == [200, 200, 200]
+    absent = await ada.put("/conversations/none/memory", json={"content": "x"}, headers={"If-Match": "*"})
+    assert absent.status_code == 404
+
+
+async def test_a_change_of_any_version_is_made_on_the_newest(
+    path: str, ada: httpx2.AsyncClient, storage: PostgresStorage
+) -> None:
+    """With If-Match: *, none of concurrent changes is refused."""
+    await ada.put(path, json={"content": "x"})
+
+    made = await asyncio.gather(
+        *(ada.patch(path, json={"append": str(n)}, headers={"If-Match": "*"}) for n in range(5))
+    )
+
+    assert [answer.status_code for answer in made] == [200] * 5
+    assert (await ada.get(path)).json()["version"] == 6
 
 
 async def test_json_is_merged(path: str, ada: httpx2.AsyncClient) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Response
 from pydantic import ConfigDict, JsonValue, StringConstraints, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.working_memory import WorkingMemory
 from voltmem._user import UserStorage
-from voltmem._values import MAX_BIGINT
-from voltmem.errors import InvalidInputError, MemoryRefusedError
+from voltmem.errors import InvalidInputError, MemoryConflictError, MemoryRefusedError
 from voltmem.web._bodies import Given
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import Answer, Body, ConversationId, JsonObject, JsonResponse
@@ -23,14 +25,21 @@ routes = APIRouter(route_class=ProblemRoute)
 
 _AUTHOR: Final = "user"
 
+# A proxy that compresses an answer makes its ETag weak: W/"3". The version is still the same text.
+_ETAGS: Final = r'^(\*|(W/)?"?([0-9]{1,18})"?)$'
 IfMatch: TypeAlias = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Header(
         alias="If-Match",
-        description='Only if this is the newest version, as in the ETag: "3"; "0": only if there is no memory.',
-        max_length=100,
+        description='Only if this is the newest version, as in the ETag: "3"; "0": only if there is no memory; *: only '
+        "if there is one.",
+        json_schema_extra={"pattern": _ETAGS},
     ),
 ]
+IfNoneMatch: TypeAlias = Annotated[
+    Literal["*"] | SkipJsonSchema[None], Header(alias="If-None-Match", description="*: only if there is no memory.")
+]
+Result = TypeVar("Result")
 
 
 class Memory(Answer):
@@ -86,14 +95,46 @@ class MemoryChanges(Body):
         return self
 
 
-def _version(given: str | None) -> int | None:
-    """Return the version of an ETag."""
-    if given is None or given.strip() == "*":
-        return None
-    digits = given.strip().removeprefix('"').removesuffix('"')
-    if not (digits.isascii() and digits.isdigit() and int(digits) <= MAX_BIGINT):
+class _Condition(NamedTuple):
+    """What must be true of the memory before it is changed."""
+
+    version: int | None = None
+    """The newest version; 0: there is none; None: any."""
+    is_there: bool = False
+    """Whether there must be one, of any version."""
+    is_never: bool = False
+
+
+def _condition(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> _Condition:
+    if if_match is None:
+        return _Condition(version=None if if_none_match is None else 0)
+    if (found := re.fullmatch(_ETAGS, if_match.strip())) is None:
         raise InvalidInputError('If-Match is not a version: send the ETag that you have read, such as "3"')
-    return int(digits)
+    version, is_never = found[3], if_none_match is not None
+    return _Condition(None if version is None else int(version), is_there=version is None, is_never=is_never)
+
+
+Condition: TypeAlias = Annotated[_Condition, Depends(_condition)]
+
+
+async def _when(
+    condition: _Condition,
+    mine: UserStorage,
+    memory: WorkingMemoryHandle,
+    change: Callable[[int | None], Awaitable[Result]],
+) -> Result:
+    """Make a change of the version that the condition allows."""
+    if condition.is_never:
+        raise HTTPException(412, "If-Match and If-None-Match: * are never both true: send one of them.")
+    while condition.is_there:
+        found = await _found(mine, memory)
+        if found is None:
+            raise HTTPException(412, "There is no memory.")
+        try:
+            return await change(found.version)
+        except MemoryConflictError:  # somebody else was faster; the next version is as good
+            continue
+    return await change(condition.version)
 
 
 def _not_blank(text: str) -> str:
@@ -108,18 +149,43 @@ def _answer(found: WorkingMemory | None) -> JsonResponse:
     return JsonResponse(memory, headers={"ETag": f'"{memory.version}"'})
 
 
-async def _read(mine: UserStorage, id: str | None) -> Response:
-    found = await mine.working_memory(id).get()
-    if found is None and id is not None:
-        await mine.get_conversation_item(id)  # or 404
-    return _answer(found)
+async def _found(mine: UserStorage, memory: WorkingMemoryHandle) -> WorkingMemory | None:
+    found = await memory.get()
+    if found is None and memory.conversation_id is not None:
+        await mine.get_conversation_item(memory.conversation_id)  # or 404
+    return found
 
 
-async def _changed(memory: WorkingMemoryHandle, changes: MemoryChanges, if_match: str | None) -> Response:
-    version = _version(if_match)
-    if changes.append is not None:
-        return _answer(await memory.append(_not_blank(changes.append), if_version=version, author=_AUTHOR))
-    return _answer(await memory.merge(changes.merge or {}, if_version=version, author=_AUTHOR))
+async def _set(mine: UserStorage, id: str | None, given: NewMemory, condition: _Condition) -> Response:
+    memory, text = mine.working_memory(id), _not_blank(given.content)
+
+    async def change(version: int | None) -> WorkingMemory:
+        return await memory.set(text, if_version=version, author=_AUTHOR)
+
+    return _answer(await _when(condition, mine, memory, change))
+
+
+async def _changed(mine: UserStorage, id: str | None, changes: MemoryChanges, condition: _Condition) -> Response:
+    memory = mine.working_memory(id)
+
+    async def change(version: int | None) -> WorkingMemory:
+        if changes.append is not None:
+            return await memory.append(_not_blank(changes.append), if_version=version, author=_AUTHOR)
+        return await memory.merge(changes.merge or {}, if_version=version, author=_AUTHOR)
+
+    return _answer(await _when(condition, mine, memory, change))
+
+
+async def _deleted(mine: UserStorage, id: str | None, condition: _Condition, *, history: bool) -> Response:
+    memory = mine.working_memory(id)
+
+    async def change(version: int | None) -> bool:
+        return await memory.delete(history=history, if_version=version, author=_AUTHOR)
+
+    done = await _when(condition, mine, memory, change)
+    if not done:
+        await _found(mine, memory)  # or 404
+    return JsonResponse(DeletedMemory(deleted=done))
 
 
 History: TypeAlias = Annotated[
@@ -135,27 +201,25 @@ _STORED_OF_ONE: Final = responses(400, 404, 409, 412, 413, 415)
 @routes.get("/memory", response_model=Memory, responses=responses(), operation_id="getMemory")
 async def get_memory(mine: Mine) -> Response:
     """Get what agents have written down of the user."""
-    return await _read(mine, None)
+    return _answer(await mine.working_memory().get())
 
 
 @routes.put("/memory", response_model=Memory, responses=_STORED, operation_id="setMemory")
-async def set_memory(mine: Mine, given: Given[NewMemory], if_match: IfMatch = None) -> Response:
+async def set_memory(mine: Mine, given: Given[NewMemory], condition: Condition) -> Response:
     """Replace the memory of the user."""
-    memory = mine.working_memory()
-    return _answer(await memory.set(_not_blank(given.content), if_version=_version(if_match), author=_AUTHOR))
+    return await _set(mine, None, given, condition)
 
 
 @routes.patch("/memory", response_model=Memory, responses=_STORED, operation_id="changeMemory")
-async def change_memory(mine: Mine, changes: Given[MemoryChanges], if_match: IfMatch = None) -> Response:
+async def change_memory(mine: Mine, changes: Given[MemoryChanges], condition: Condition) -> Response:
     """Add to the memory of the user. Nothing of concurrent changes is lost."""
-    return await _changed(mine.working_memory(), changes, if_match)
+    return await _changed(mine, None, changes, condition)
 
 
 @routes.delete("/memory", response_model=DeletedMemory, responses=responses(412), operation_id="deleteMemory")
-async def delete_memory(mine: Mine, history: History = False, if_match: IfMatch = None) -> Response:
+async def delete_memory(mine: Mine, condition: Condition, history: History = False) -> Response:
     """Delete the memory of the user."""
-    done = await mine.working_memory().delete(history=history, if_version=_version(if_match), author=_AUTHOR)
-    return JsonResponse(DeletedMemory(deleted=done))
+    return await _deleted(mine, None, condition, history=history)
 
 
 # --- a conversation's ---------------------------------------------------------------------------------------------
@@ -166,35 +230,30 @@ _PATH: Final = "/conversations/{conversationId}/memory"
 @routes.get(_PATH, response_model=Memory, responses=_ONE, operation_id="getConversationMemory")
 async def get_conversation_memory(mine: Mine, conversationId: ConversationId) -> Response:
     """Get what agents have written down of a conversation."""
-    return await _read(mine, conversationId)
+    return _answer(await _found(mine, mine.working_memory(conversationId)))
 
 
 @routes.put(_PATH, response_model=Memory, responses=_STORED_OF_ONE, operation_id="setConversationMemory")
 async def set_conversation_memory(
-    mine: Mine, conversationId: ConversationId, given: Given[NewMemory], if_match: IfMatch = None
+    mine: Mine, conversationId: ConversationId, given: Given[NewMemory], condition: Condition
 ) -> Response:
     """Replace the memory of a conversation."""
-    memory = mine.working_memory(conversationId)
-    return _answer(await memory.set(_not_blank(given.content), if_version=_version(if_match), author=_AUTHOR))
+    return await _set(mine, conversationId, given, condition)
 
 
 @routes.patch(_PATH, response_model=Memory, responses=_STORED_OF_ONE, operation_id="changeConversationMemory")
 async def change_conversation_memory(
-    mine: Mine, conversationId: ConversationId, changes: Given[MemoryChanges], if_match: IfMatch = None
+    mine: Mine, conversationId: ConversationId, changes: Given[MemoryChanges], condition: Condition
 ) -> Response:
     """Add to the memory of a conversation. Nothing of concurrent changes is lost."""
-    return await _changed(mine.working_memory(conversationId), changes, if_match)
+    return await _changed(mine, conversationId, changes, condition)
 
 
 @routes.delete(
     _PATH, response_model=DeletedMemory, responses=responses(404, 412), operation_id="deleteConversationMemory"
 )
 async def delete_conversation_memory(
-    mine: Mine, conversationId: ConversationId, history: History = False, if_match: IfMatch = None
+    mine: Mine, conversationId: ConversationId, condition: Condition, history: History = False
 ) -> Response:
     """Delete the memory of a conversation."""
-    memory = mine.working_memory(conversationId)
-    done = await memory.delete(history=history, if_version=_version(if_match), author=_AUTHOR)
-    if not done:
-        await mine.get_conversation_item(conversationId)  # or 404
-    return JsonResponse(DeletedMemory(deleted=done))
+    return await _deleted(mine, conversationId, condition, history=history)
