@@ -447,7 +447,7 @@ class WorkingMemoryHandle:
         Args:
             name: The name of the tool.
             arguments: The arguments, as a dict or as JSON text.
-            operation_id: The id of the model's call, so that a repeat changes nothing.
+            operation_id: An id of the call that is unique for the user, so that a repeat changes nothing.
             author: As in all writes.
             from_messages: The ids of the messages that the model was answering.
 
@@ -466,10 +466,11 @@ class WorkingMemoryHandle:
         """Return what a model is to do with the memory, for its instructions. Nothing of its content is in it."""
     def as_message(self) -> Message | None:
         """
-        Return the memory as a message for a model; None if there is none. Put it before the conversation's messages.
+        Return the memory as a message for a model; None if there is none.
 
-        It has the role "user": a model that obeys what stands in its system message must not find there what others
-        have written down. The text is quoted, escaped, and marked as data. Do not store the message.
+        Put it after the system's messages, before the others. It has the role "user": a model that obeys what stands in
+        its system message must not find there what others have written down. The text is quoted, escaped, and marked as
+        data. Do not store the message.
         """
 
 class UserConversations:

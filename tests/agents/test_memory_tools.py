@@ -103,7 +103,8 @@ async def test_call_tool_appends_unless_it_is_told_to_replace(memory: WorkingMem
     await memory.call_tool("update_working_memory", {"content": "likes tea"})
     done = await memory.call_tool("update_working_memory", '{"content": "lives in Oslo", "mode": "append"}')
     assert done == "The working memory was updated (version: 2)."
-    assert await memory.call_tool("get_working_memory", "") == "version: 2\n\nlikes tea\n\nlives in Oslo"
+    shown = await memory.call_tool("get_working_memory", "")
+    assert '<working_memory version="2">\nlikes tea\n\nlives in Oslo\n</working_memory>' in shown
 
     for version in ({}, {"version": 1}, {"version": "2"}, {"version": True}):
         refused = await memory.call_tool("update_working_memory", {"content": "x", "mode": "replace", **version})
@@ -287,6 +288,7 @@ async def test_an_injected_instruction_stays_quoted_data(memory: WorkingMemoryHa
 
     assert message is not None
     assert message.role == "user"
+    assert await memory.call_tool("get_working_memory") == message.content
     text = str(message.content)
     before, _, quoted = text.partition('<working_memory version="1">\n')
     inside, end, after = quoted.partition("\n</working_memory>")

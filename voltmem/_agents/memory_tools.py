@@ -238,7 +238,7 @@ class _Call:
 async def _get(call: _Call) -> str:
     found = await call.memory.get()
     if found is not None:
-        return f"version: {found.version}\n\n{found.content}"
+        return quoted(found.content, found.version)
     template = "" if call.memory.template is None else f" Its form:\n\n{call.memory.template}"
     return f"There is no working memory yet (version: 0).{template}"
 

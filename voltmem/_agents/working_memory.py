@@ -63,8 +63,8 @@ class WorkingMemoryHandle:
 
     All writes have three arguments in common. ``if_version`` is the version that must be the newest; 0: there must be
     none; None: whatever there is. ``operation_id`` is an id of this write: if it was stored before, with the same
-    arguments, nothing is changed, and the result is the first one's; give a model's call the call's own id. ``author``
-    is who writes; None: the handle's.
+    arguments, nothing is changed, and the result is the first one's. It must be unique for the user: a model's call id
+    often is not, so put the run's id before it. ``author`` is who writes; None: the handle's.
 
     set(), append() and merge() take ``from_messages``, too: the ids of the messages that the content came from, a
     thousand at most. storage.forget() tells by them which versions to look at. What is added goes on from the version
@@ -334,7 +334,7 @@ class WorkingMemoryHandle:
         Args:
             name: The name of the tool.
             arguments: The arguments, as a dict or as JSON text.
-            operation_id: The id of the model's call, so that a repeat changes nothing.
+            operation_id: An id of the call that is unique for the user, so that a repeat changes nothing.
             author: As in all writes.
             from_messages: The ids of the messages that the model was answering.
 
@@ -368,10 +368,11 @@ class WorkingMemoryHandle:
 
     async def as_message(self) -> Message | None:
         """
-        Return the memory as a message for a model; None if there is none. Put it before the conversation's messages.
+        Return the memory as a message for a model; None if there is none.
 
-        It has the role "user": a model that obeys what stands in its system message must not find there what others
-        have written down. The text is quoted, escaped, and marked as data. Do not store the message.
+        Put it after the system's messages, before the others. It has the role "user": a model that obeys what stands in
+        its system message must not find there what others have written down. The text is quoted, escaped, and marked as
+        data. Do not store the message.
         """
         from voltmem._agents.memory_tools import quoted  # here: as above
 

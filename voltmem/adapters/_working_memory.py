@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from voltmem.sync import WorkingMemoryHandle as BlockingHandle
 
 HandleT = TypeVar("HandleT", bound="WorkingMemoryHandle | BlockingHandle")
+MessageT = TypeVar("MessageT")
 
 
 class MemoryTool(NamedTuple):
@@ -91,14 +92,19 @@ class KeptMemory(Generic[HandleT]):
         return memory_tools.instructions(self._known, by_tool=True, read_only=self._read_only)
 
 
-def operation_of(call_id: str | None, arguments: object) -> str | None:
+def operation_of(answer: str | None, call_id: str | None, arguments: object) -> str | None:
     """
-    Return the operation id of a model's call; None if the call has no id.
+    Return the operation id of a model's call; None if the call has no id, or nothing names the answer that it is in.
 
-    Some models number their calls from 0 in each answer, so the arguments are part of it: another call with the same id
-    is no repeat.
+    Some models number their calls from 0 in each answer. With the call's id alone, a call of another answer would be
+    taken for a repeat, and lost; without an operation id, a repeat is applied twice, which loses nothing.
     """
-    if not call_id:
+    if not answer or not call_id:
         return None
-    given = json.dumps([call_id, arguments], sort_keys=True, default=str)
+    given = json.dumps([answer, call_id, arguments], sort_keys=True, default=str)
     return f"{call_id[:100]}:{sha256(given.encode()).hexdigest()[:16]}"
+
+
+def after_system(messages: Sequence[MessageT], is_system: Callable[[MessageT], bool]) -> int:
+    """Return the position after the system's messages at the beginning: some models take those only there."""
+    return next((position for position, each in enumerate(messages) if not is_system(each)), len(messages))

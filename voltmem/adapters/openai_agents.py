@@ -36,7 +36,7 @@ from voltmem._areas.summaries import Made, store_summary
 from voltmem._repr import safe_repr
 from voltmem._values import JsonObject, check_id, check_user, json_value, short_repr
 from voltmem.adapters._openai_compaction import PLACEHOLDER, Line, Snapshot, caller
-from voltmem.adapters._working_memory import KeptMemory, operation_of
+from voltmem.adapters._working_memory import KeptMemory, after_system
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -435,10 +435,10 @@ class VoltMemWorkingMemory:
         # Or for all users: the function gets the run's context, before each request and each call of a tool.
         memory = VoltMemWorkingMemory(lambda context: storage.working_memory(context.user_id))
 
-    As the run's filter, it puts the memory before the items of each request, as quoted data in a message of the user's,
-    and adds to the instructions what the model is to do with it. A session stores nothing of that. Agents without the
-    tools, to which a run hands over, are not shown the memory. A tool call that is made again, with its id and
-    arguments, changes nothing.
+    As the run's filter, it puts the memory before the items of each request, after a summary, as quoted data in a
+    message of the user's, and adds to the instructions what the model is to do with it. A session stores nothing of
+    that. Agents without the tools, to which a run hands over, are not shown the memory. Within a run,
+    the SDK makes no call twice; in another run, each call is a write of its own.
 
     A conversation that OpenAI's server keeps (conversation_id, previous_response_id) gets the memory anew with each
     request.
@@ -475,10 +475,12 @@ class VoltMemWorkingMemory:
         message = await memory.as_message()
         shown: list[TResponseInputItem] = [] if message is None else [{"role": "user", "content": message.text}]
         said = (data.model_data.instructions, self._kept.instructions(memory))
+        items = data.model_data.input
+        start = after_system(items, lambda item: item.get("role") in ("system", "developer"))
         return ModelInputData(
-            input=[*shown, *data.model_data.input], instructions="\n\n".join(text for text in said if text)
+            input=[*items[:start], *shown, *items[start:]], instructions="\n\n".join(text for text in said if text)
         )
 
     async def _call(self, name: str, context: ToolContext[Any], arguments: str) -> str:
         memory = self._kept.of(context.context)
-        return await memory.call_tool(name, arguments, operation_id=operation_of(context.tool_call_id, arguments))
+        return await memory.call_tool(name, arguments)

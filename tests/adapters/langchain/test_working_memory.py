@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
 
 from tests.adapters.langchain.scripted import C1, agent, scripted, stored_texts, user_input
 from tests.adapters.memories import INJECTED, assert_quoted
@@ -21,7 +24,11 @@ class SignedIn:
     user_id: str
 
 
-def writing(content: str) -> AIMessage:
+class Place(BaseModel):
+    city: str
+
+
+def writing(content: object) -> AIMessage:
     return AIMessage("", tool_calls=[{"name": "update_working_memory", "args": {"content": content}, "id": "k1"}])
 
 
@@ -66,13 +73,44 @@ async def test_an_injected_instruction_stays_quoted_data(storage: PostgresStorag
 
 
 async def test_a_repeated_call_changes_nothing(storage: PostgresStorage) -> None:
-    """A tool call with the same id and arguments is applied once; another call with that id is a call of its own."""
+    """When a graph runs the tools of a checkpoint again, their writes are not applied again."""
     memory = storage.working_memory("ada")
-    model = scripted(writing("- likes tea"), writing("- likes tea"), writing("- likes coffee"), "Noted.")
+    model = scripted(writing("- likes tea"), "Noted.", "Noted.")
+    run: Any = create_agent(model, middleware=[VoltMemWorkingMemory(memory)], checkpointer=InMemorySaver())
+    await run.ainvoke(user_input("Tea."), C1)
+    [before_the_tools] = [state.config async for state in run.aget_state_history(C1) if state.next == ("tools",)]
 
-    await create_agent(model, middleware=[VoltMemWorkingMemory(memory)]).ainvoke(user_input("Tea."))
+    state = await run.ainvoke(None, before_the_tools)
 
-    assert [each.content for each in await memory.history()] == ["- likes tea\n\n- likes coffee", "- likes tea"]
+    assert "updated (version: 1)" in state["messages"][-2].text
+    assert [each.content for each in await memory.history()] == ["- likes tea"]
+
+
+async def test_calls_of_other_answers_with_the_same_id_are_none_of_them_lost(storage: PostgresStorage) -> None:
+    """A model may give its calls the same ids in each answer: each is a write of its own, also in another run."""
+    memory = storage.working_memory("ada", schema=Place)
+    model = scripted(*(writing({"city": city}) for city in ("Oslo", "Rome", "Oslo")), "Noted.")
+    again = scripted(writing({"city": "Rome"}), "Noted.", writing({"city": "Oslo"}), "Noted.")
+
+    for script, runs in ((model, 1), (again, 2)):
+        for _ in range(runs):
+            await create_agent(script, middleware=[VoltMemWorkingMemory(memory)]).ainvoke(user_input("I move."))
+
+    values = [json.loads(str(each.content))["city"] for each in await memory.history()]
+    assert values == ["Oslo", "Rome", "Oslo", "Rome", "Oslo"]
+
+
+async def test_the_memory_stands_after_a_summary(storage: PostgresStorage) -> None:
+    """The system's messages stay together at the beginning of a request: Claude takes them nowhere else."""
+    memory = storage.working_memory("ada")
+    await memory.append("- likes tea")
+    model = scripted("Hello.")
+    summary: Any = {"messages": [SystemMessage("They spoke of tea."), *user_input("Hello")["messages"]]}
+
+    await create_agent(model, middleware=[VoltMemWorkingMemory(memory)], system_prompt="Be brief.").ainvoke(summary)
+
+    assert [message.type for message in model.requests[0]] == ["system", "system", "human", "human"]
+    assert_quoted(others(model.requests[0])[0], "- likes tea")
 
 
 async def test_an_asynchronous_memory_does_not_serve_invoke(storage: PostgresStorage) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from agents import Agent, RunConfig, Runner
 from agents.testing import ScriptedModel, assistant_message, function_call
+from pydantic import BaseModel
 
 from tests.adapters.memories import INJECTED, assert_quoted
 from voltmem import PostgresStorage
@@ -19,7 +20,11 @@ class SignedIn:
     user_id: str
 
 
-def writing(content: str) -> Any:
+class Place(BaseModel):
+    city: str
+
+
+def writing(content: object) -> Any:
     return function_call("update_working_memory", json.dumps({"content": content}), call_id="k1")
 
 
@@ -72,15 +77,32 @@ async def test_an_injected_instruction_stays_quoted_data(storage: PostgresStorag
     assert "working_memory" not in f"{without.input} {without.system_instructions}"
 
 
-async def test_a_repeated_call_changes_nothing(storage: PostgresStorage) -> None:
-    """A tool call with the same id and arguments is applied once; another call with that id is a call of its own."""
-    handle = storage.working_memory("ada")
+async def test_calls_of_other_runs_with_the_same_id_are_none_of_them_lost(storage: PostgresStorage) -> None:
+    """A model may give its calls the same ids in each run: each is a write of its own. In one run, the SDK refuses."""
+    handle = storage.working_memory("ada", schema=Place)
     memory = VoltMemWorkingMemory(handle, may_clear=True)
-    again = [[writing("- likes tea")], [writing("- likes tea")], [writing("- likes coffee")]]
-    for answer in again:
-        model = ScriptedModel([answer, [assistant_message("Noted.")]])
-        agent = Agent(name="guide", model=model, tools=memory.tools)
-        await Runner.run(agent, "Tea.", run_config=keeping(memory))
 
-    assert [each.content for each in await handle.history()] == ["- likes tea\n\n- likes coffee", "- likes tea"]
+    for city in ("Oslo", "Rome", "Oslo"):
+        again = [writing({"city": city})]  # which the SDK drops
+        model = ScriptedModel([[writing({"city": city})], again, [assistant_message("Noted.")]])
+        agent = Agent(name="guide", model=model, tools=memory.tools)
+        await Runner.run(agent, "I move.", run_config=keeping(memory))
+
+    values = [json.loads(str(each.content))["city"] for each in await handle.history()]
+    assert values == ["Oslo", "Rome", "Oslo"]
     assert [tool.name for tool in memory.tools][2:] == ["clear_working_memory"]
+
+
+async def test_the_memory_stands_after_a_summary(storage: PostgresStorage) -> None:
+    """The system's items stay together at the beginning of a request: some models take them nowhere else."""
+    handle = storage.working_memory("ada")
+    await handle.append("- likes tea")
+    memory = VoltMemWorkingMemory(handle)
+    model = ScriptedModel([[assistant_message("Hello.")]])
+    items: list[Any] = [{"role": role, "content": "x"} for role in ("system", "developer", "user")]
+
+    await Runner.run(Agent(name="guide", model=model, tools=memory.tools), items, run_config=keeping(memory))
+
+    given: Any = model.calls[0].input
+    assert [item["role"] for item in given] == ["system", "developer", "user", "user"]
+    assert_quoted(given[2]["content"], "- likes tea")

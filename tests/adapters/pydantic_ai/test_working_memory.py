@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, SystemPromptPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
@@ -36,8 +38,16 @@ class Scripted:
         return self.answers.pop(0)
 
 
-def writing(content: str, id: str = "k1") -> ModelResponse:
-    return called(id, "update_working_memory", {"content": content})
+class Place(BaseModel):
+    city: str
+
+
+def writing(content: object) -> ModelResponse:
+    return called("k1", "update_working_memory", {"content": content})
+
+
+def part(name: str) -> SystemPromptPart | UserPromptPart:
+    return SystemPromptPart(name) if name == "S" else UserPromptPart(name)
 
 
 def prompts(messages: Sequence[ModelMessage]) -> list[str]:
@@ -82,13 +92,53 @@ async def test_an_injected_instruction_stays_quoted_data(storage: PostgresStorag
 
 
 async def test_a_repeated_call_changes_nothing(storage: PostgresStorage) -> None:
-    """A tool call with the same id and arguments is applied once; another call with that id is a call of its own."""
+    """When a run is made again under its id, as durable execution does, its writes are not applied again."""
     memory = storage.working_memory("ada")
-    again = [writing("- likes tea"), writing("- likes tea"), writing("- likes coffee"), answered("Noted.")]
 
-    await Agent(FunctionModel(Scripted(*again)), capabilities=[VoltMemWorkingMemory(memory)]).run("Tea.")
+    for _ in range(2):
+        model = FunctionModel(Scripted(writing("- likes tea"), answered("Noted.")))
+        await Agent(model, capabilities=[VoltMemWorkingMemory(memory)]).run("Tea.", run_id="r1")
 
-    assert [each.content for each in await memory.history()] == ["- likes tea\n\n- likes coffee", "- likes tea"]
+    assert [each.content for each in await memory.history()] == ["- likes tea"]
+
+
+async def test_calls_of_other_answers_with_the_same_id_are_none_of_them_lost(storage: PostgresStorage) -> None:
+    """A model may give its calls the same ids in each answer: each is a write of its own, also in another run."""
+    memory = storage.working_memory("ada", schema=Place)
+
+    for cities in (("Oslo", "Rome", "Oslo"), ("Rome",), ("Oslo",)):
+        model = FunctionModel(Scripted(*(writing({"city": city}) for city in cities), answered("Noted.")))
+        await Agent(model, capabilities=[VoltMemWorkingMemory(memory)]).run("I move.")
+
+    values = [json.loads(str(each.content))["city"] for each in await memory.history()]
+    assert values == ["Oslo", "Rome", "Oslo", "Rome", "Oslo"]
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (["S", "S", "U"], ["S S M U Q"]),
+        (["S S U", "A"], ["S S M U", "A", "Q"]),
+        (["S", "A"], ["S M", "A", "Q"]),
+        (["A"], ["M", "A", "Q"]),
+    ],
+)
+async def test_the_memory_stands_after_a_summary(
+    storage: PostgresStorage, history: list[str], expected: list[str]
+) -> None:
+    """The system's parts stay together at the beginning of a request: some models take them nowhere else."""
+    memory = storage.working_memory("ada")
+    await memory.append("- likes tea")
+    model = Scripted(answered("Hello."))
+    made = [answered("A") if each == "A" else ModelRequest([part(name) for name in each.split()]) for each in history]
+
+    await Agent(FunctionModel(model), capabilities=[VoltMemWorkingMemory(memory)]).run("Q", message_history=made)
+
+    shown = [
+        ["M" if "<working" in str(part) else str(getattr(part, "content", "")) for part in each.parts]
+        for each in model.requests[0]
+    ]
+    assert [" ".join(each) for each in shown] == expected
 
 
 @pytest.mark.parametrize("wrong", [None, "ada", lambda _: "ada"])

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from voltmem._agents.memory_tools import GET
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem.adapters._working_memory import KeptMemory, operation_of
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
@@ -37,7 +36,8 @@ class VoltMemWorkingMemory(Toolkit):
 
     The model is told to read the memory before it answers, and gets it as quoted data in the tool's result: Agno has
     no place for a message that is shown to a model and not stored. Agno's own user memories are something else, and
-    stay as they are. A tool call that is made again, with its id and arguments, changes nothing.
+    stay as they are. A tool call of an answer that is made again changes nothing; in releases whose run context has
+    no messages, it is made anew.
 
     Args:
         memory: The handle, or a function of the run context that returns it. One of a PostgresStorage serves arun();
@@ -73,9 +73,8 @@ class VoltMemWorkingMemory(Toolkit):
                 raise EventLoopError(
                     "this memory is asynchronous: call arun(), or give the handle of a voltmem.sync.PostgresStorage"
                 )
-            if name == GET and (message := memory.as_message()) is not None:
-                return message.text
-            return memory.call_tool(name, arguments, operation_id=operation_of(fc.call_id, arguments))
+            operation = operation_of(_answer(fc, run_context), fc.call_id, arguments)
+            return memory.call_tool(name, arguments, operation_id=operation)
 
         return call
 
@@ -86,8 +85,15 @@ class VoltMemWorkingMemory(Toolkit):
             memory = self._kept.of(run_context)
             if isinstance(memory, BlockingHandle):
                 return await asyncio.to_thread(call, fc, run_context, **arguments)
-            if name == GET and (message := await memory.as_message()) is not None:
-                return message.text
-            return await memory.call_tool(name, arguments, operation_id=operation_of(fc.call_id, arguments))
+            operation = operation_of(_answer(fc, run_context), fc.call_id, arguments)
+            return await memory.call_tool(name, arguments, operation_id=operation)
 
         return acall
+
+
+def _answer(fc: Any, run_context: Any) -> str | None:
+    """Return the id of the model's message that has a call."""
+    for message in reversed(getattr(run_context, "messages", None) or []):
+        if any(call.get("id") == fc.call_id for call in message.tool_calls or []):
+            return str(message.id)
+    return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from voltmem._agents.working_memory import WorkingMemoryHandle
-from voltmem.adapters._working_memory import KeptMemory, MemoryTool, operation_of
+from voltmem.adapters._working_memory import KeptMemory, MemoryTool, after_system, operation_of
 from voltmem.errors import EventLoopError, MissingExtraError
 from voltmem.models import Message
 from voltmem.sync import WorkingMemoryHandle as BlockingHandle
@@ -15,7 +15,7 @@ from voltmem.sync import WorkingMemoryHandle as BlockingHandle
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
     from langchain.tools import ToolRuntime
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+    from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
     from langchain_core.tools import StructuredTool
 except ImportError as error:
     raise MissingExtraError("langchain", "langchain") from error
@@ -35,10 +35,10 @@ class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
         kept = VoltMemWorkingMemory(lambda context: storage.working_memory(context.user_id))
         agent = create_agent(model, middleware=[VoltMemMiddleware(storage), kept], context_schema=SignedIn)
 
-    The memory is before the messages of each request, as quoted data in a message of the user's, and what to do with
-    it is in the system message. Neither is in the agent's state, nor stored with the conversation. A tool call that is
-    made again, with its id and arguments, changes nothing. What the model writes is from the last message of the
-    user's, so that forget() finds it; VoltMemMiddleware stores that message with its id.
+    The memory is before the messages of each request, after a summary, as quoted data in a message of the user's, and
+    what to do with it is in the system message. Neither is in the agent's state, nor stored with the conversation. A
+    tool call that a graph makes again, of the same message of the model's, changes nothing. What the model writes is
+    from the last message of the user's, so that forget() finds it; VoltMemMiddleware stores that message with its id.
 
     Args:
         memory: The handle, or a function of the run's context that returns it. One of a PostgresStorage serves
@@ -82,7 +82,9 @@ class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
             blocks: list[Any] = [*request.system_message.content_blocks, {"type": "text", "text": f"\n\n{text}"}]
             prompt = SystemMessage(blocks)
         shown = [] if message is None else [HumanMessage(message.text)]
-        return request.override(system_message=prompt, messages=[*shown, *request.messages])
+        start = after_system(request.messages, lambda each: each.type == "system")
+        messages = [*request.messages[:start], *shown, *request.messages[start:]]
+        return request.override(system_message=prompt, messages=messages)
 
     def _blocking(self, context: object) -> BlockingHandle:
         memory = self._kept.of(context)
@@ -111,5 +113,13 @@ class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
 
 def _marks(runtime: ToolRuntime[Any, Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """Return how a write is marked: with its operation, and with the message that the model is answering."""
-    asked = [each.id for each in runtime.state["messages"] if each.type == "human" and each.id]
-    return {"operation_id": operation_of(runtime.tool_call_id, arguments), "from_messages": asked[-1:] or None}
+    messages: Sequence[BaseMessage] = runtime.state["messages"]
+    asked = [each.id for each in messages if each.type == "human" and each.id]
+    operation = operation_of(_answer(messages, runtime.tool_call_id), runtime.tool_call_id, arguments)
+    return {"operation_id": operation, "from_messages": asked[-1:] or None}
+
+
+def _answer(messages: Sequence[BaseMessage], call_id: str | None) -> str | None:
+    """Return the id of the model's message that has a call."""
+    answers = (each for each in reversed(messages) if isinstance(each, AIMessage))
+    return next((each.id for each in answers if any(call["id"] == call_id for call in each.tool_calls)), None)

@@ -40,8 +40,8 @@ class VoltMemWorkingMemory(AbstractCapability[Any]):
         agent = Agent(model, capabilities=[VoltMemWorkingMemory(lambda deps: storage.working_memory(deps.user_id))])
 
     The memory is in a user's part, as quoted data, after the system prompt. It is in no message of the run's result,
-    so it is not stored with the conversation. A tool call that is made again, with its id and arguments, changes
-    nothing.
+    so it is not stored with the conversation. A tool call that durable execution makes again, in the same step of the
+    same run, changes nothing.
 
     Args:
         memory: The handle; or a function of the run's deps that returns it.
@@ -91,7 +91,7 @@ class VoltMemWorkingMemory(AbstractCapability[Any]):
     async def before_model_request(
         self, ctx: RunContext[Any], request_context: ModelRequestContext
     ) -> ModelRequestContext:
-        """Put the memory before the messages of the request."""
+        """Put the memory before the messages of the request, and after the system's."""
         message = None if self._of_run is None else await self._of_run.as_message()
         if message is None:
             return request_context
@@ -99,13 +99,14 @@ class VoltMemWorkingMemory(AbstractCapability[Any]):
 
 
 async def _call(memory: WorkingMemoryHandle, name: str, ctx: RunContext[Any], **arguments: Any) -> str:
-    return await memory.call_tool(name, arguments, operation_id=operation_of(ctx.tool_call_id, arguments))
+    step = ctx.run_id and f"{ctx.run_id}:{ctx.run_step}"  # a workflow engine has these, and not the messages
+    return await memory.call_tool(name, arguments, operation_id=operation_of(step, ctx.tool_call_id, arguments))
 
 
 def _beginning_with(text: str, messages: list[ModelMessage]) -> list[ModelMessage]:
-    """Return the messages with the text as what the user says first. The system prompt stays before it."""
+    """Return the messages with the text as what the user says first. System prompts and a summary stay before it."""
     part = UserPromptPart(text)
-    first = messages[0] if messages else None
+    first = messages[0] if messages else None  # Pydantic AI has made one of several requests in a row
     if not isinstance(first, ModelRequest):
         return [ModelRequest([part]), *messages]
     prompts = [each for each in first.parts if isinstance(each, SystemPromptPart)]

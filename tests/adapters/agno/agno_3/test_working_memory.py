@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from agno.agent import Agent
+from agno.models.response import ModelResponse
+from pydantic import BaseModel
 
 from tests.adapters.agno.fakes import FakeModel
 from tests.adapters.memories import INJECTED, assert_quoted
 from voltmem import PostgresStorage, sync
 from voltmem.adapters.agno import VoltMemDb, VoltMemWorkingMemory
+
+
+class Place(BaseModel):
+    city: str
+
+
+@dataclass
+class Moving(FakeModel):
+    """A model that writes one city after the other, and gives each call the same id."""
+
+    cities: list[str] = field(default_factory=list)
+
+    def reply(self, messages: Sequence[Any]) -> ModelResponse:
+        if not self.cities:
+            return ModelResponse(role="assistant", content="Noted.")
+        arguments = json.dumps({"content": {"city": self.cities.pop(0)}})
+        function = {"name": "update_working_memory", "arguments": arguments}
+        return ModelResponse(role="assistant", tool_calls=[{"id": "call_0", "type": "function", "function": function}])
 
 
 def writing(content: str) -> str:
@@ -55,14 +78,29 @@ async def test_an_injected_instruction_stays_quoted_data(plain: PostgresStorage)
 
 
 async def test_a_repeated_call_changes_nothing(plain: PostgresStorage) -> None:
-    """A tool call with the same id and arguments is applied once; another call with that id is a call of its own."""
+    """When a hook makes a tool call again, its write is not applied again."""
     memory = plain.working_memory("ada")
 
-    for text in ("- likes tea", "- likes tea", "- likes coffee"):
-        model = FakeModel()  # it numbers its calls from one
-        await Agent(model=model, tools=[VoltMemWorkingMemory(memory)]).arun(writing(text))
+    async def twice(function_call: Any, arguments: dict[str, Any]) -> Any:
+        await function_call(**arguments)
+        return await function_call(**arguments)
 
-    assert [each.content for each in await memory.history()] == ["- likes tea\n\n- likes coffee", "- likes tea"]
+    agent = Agent(model=FakeModel(), tools=[VoltMemWorkingMemory(memory)], tool_hooks=[twice])
+    await agent.arun(writing("- likes tea"))
+
+    assert [each.content for each in await memory.history()] == ["- likes tea"]
+
+
+async def test_calls_of_other_answers_with_the_same_id_are_none_of_them_lost(plain: PostgresStorage) -> None:
+    """A model may give its calls the same ids in each answer: each is a write of its own, also in another run."""
+    memory = plain.working_memory("ada", schema=Place)
+
+    for cities in (["Oslo", "Rome", "Oslo"], ["Rome"], ["Oslo"]):
+        model = Moving(cities=[*cities])
+        await Agent(model=model, tools=[VoltMemWorkingMemory(memory)]).arun("I move.")
+
+    values = [json.loads(str(each.content))["city"] for each in await memory.history()]
+    assert values == ["Oslo", "Rome", "Oslo", "Rome", "Oslo"]
 
 
 def test_a_blocking_memory_serves_run(dsn: str, migrated: str) -> None:
