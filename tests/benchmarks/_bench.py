@@ -160,7 +160,7 @@ class Bench:
         for tables in (self.ours, self.yardstick):
             filled = (tables.conversations, tables.conversation_memory, tables.changed_lines, tables.messages)
             await self.pool.execute(
-                f"TRUNCATE {', '.join((*filled, tables.payloads, tables.shares, tables.summaries))}"
+                f"TRUNCATE {', '.join((*filled, tables.payloads, tables.shares, tables.summaries))} CASCADE"
             )
             await self.pool.execute(
                 f"INSERT INTO {tables.conversations} (id, resource_id, user_id) "

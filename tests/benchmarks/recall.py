@@ -105,11 +105,19 @@ def talks() -> Iterator[Talk]:
             yield Talk(given["id"], turns, [(asked, frozenset(answers)) for asked, answers in questions if answers])
 
 
+def beginning(talk: Talk, count: int) -> Talk:
+    """Return the first turns of a talk, and the questions that they answer."""
+    ids = {turn.id for turn in talk.turns[:count]}
+    return Talk(talk.id, talk.turns[:count], [each for each in talk.questions if each[1] <= ids])
+
+
 async def quality(bench: Bench) -> None:
     """Print the shares of each way."""
     await bench.start_anew()
     storage = bench.storage(search=True, storage_limit=None)
     every = list(talks())
+    if bench.settings.quick:
+        every = [beginning(every[0], 60)]
     with bench.working("the conversations are stored", len(every)) as advance:
         for talk in every:
             await store(storage, talk)

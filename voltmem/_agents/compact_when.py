@@ -64,18 +64,6 @@ class CompactWhen:
         if self.tokens is None and self.messages is None and self.when is None:
             raise InvalidOptionError("compact_when: pass tokens, messages or when: otherwise it never compacts")
 
-    def is_due(self, found: Range) -> bool:
-        """Return whether one of the conditions holds."""
-        if self.messages is not None and len(found.messages) > self.messages:
-            return True
-        if self.when is not None and self.when(found.messages):
-            return True
-        if self.tokens is None:
-            return False
-        count = counter(self.count)
-        summary = 0 if found.before is None else count(found.before.content)
-        return summary + sum(tokens_of(message, count) for message in found.messages) > self.tokens
-
 
 def background_of(storage: Area, compact_when: object) -> Background | None:
     """Return where a handle's compactions run; None: it has none. InvalidOptionError for what is no CompactWhen."""
@@ -99,11 +87,24 @@ def is_answer(message: Message) -> bool:
     )
 
 
+def _is_due(rule: CompactWhen, found: Range) -> bool:
+    """Return whether one of the conditions holds."""
+    if rule.messages is not None and len(found.messages) > rule.messages:
+        return True
+    if rule.when is not None and rule.when(found.messages):
+        return True
+    if rule.tokens is None:
+        return False
+    count = counter(rule.count)
+    summary = 0 if found.before is None else count(found.before.content)
+    return summary + sum(tokens_of(message, count) for message in found.messages) > rule.tokens
+
+
 async def compact_if_due(access: Access, user_id: str, conversation_id: str, rule: CompactWhen) -> None:
     """Compact the conversation if a condition holds."""
     found = await read_range(access, user_id, conversation_id)
     size = sum(len(message.content) for message in found.messages if isinstance(message.content, str))
     limit = access.options.storage_limit if access.options.on_limit == "delete" else None
     is_near_limit = limit is not None and len(found.messages) >= limit * 3 / 4
-    if is_near_limit or await off_loop_if_long(size, rule.is_due, found):
+    if is_near_limit or await off_loop_if_long(size, _is_due, rule, found):
         await compact(access, user_id, conversation_id, found, rule.summarize, rule.keep_turns)
