@@ -437,8 +437,8 @@ class VoltMemWorkingMemory:
 
     As the run's filter, it puts the memory before the items of each request, after a summary, as quoted data in a
     message of the user's, and adds to the instructions what the model is to do with it. A session stores nothing of
-    that. Agents without the tools, to which a run hands over, are not shown the memory. Within a run,
-    the SDK makes no call twice; in another run, each call is a write of its own.
+    that. Agents without the tools, to which a run hands over, are not shown the memory. Within a run, the SDK makes no
+    call twice; in another run, each call is a write of its own.
 
     A conversation that OpenAI's server keeps (conversation_id, previous_response_id) gets the memory anew with each
     request.
