@@ -57,12 +57,19 @@ async def watched(dsn: str, before: Before) -> AsyncIterator[WatchedConnection]:
         connection.terminate()
 
 
-async def killed(dsn: str, killer: Connection, tables: Tables, side: Side, number: int) -> bool:
-    """Upgrade, and kill one side at the n-th statement, from 1. Returns whether there are that many."""
+async def killed(dsn: str, killer: Connection, tables: Tables, side: Side, number: int, *, only: str = "") -> bool:
+    """
+    Upgrade, and kill one side at the n-th statement, from 1. Returns whether there are that many.
+
+    Args:
+        only: How the statements begin that are counted.
+    """
     sent = 0
 
     async def before(connection: WatchedConnection, statement: str) -> None:
         nonlocal sent
+        if not statement.startswith(only):
+            return
         sent += 1
         if sent == number and side == "server":
             await killer.execute("SELECT pg_terminate_backend($1::integer)", connection.get_server_pid())
