@@ -233,8 +233,7 @@ WEB = sorted((PACKAGE / "web").glob("*.py"))
 
 # --- the adapters -------------------------------------------------------------------------------------------------
 
-OF_ONE_FILE = sorted((PACKAGE / "adapters").glob("[a-z]*.py"))
-ADAPTERS = sorted([*OF_ONE_FILE, *(PACKAGE / "adapters").glob("[a-z]*/*.py")])
+ADAPTERS = sorted((PACKAGE / "adapters").glob("[a-z]*/*.py"))
 FRAMEWORKS = {
     "agno": {"agno"},
     "langchain": {"langchain", "langchain_core", "langgraph"},
@@ -248,17 +247,7 @@ def test_an_adapter_imports_its_framework_and_no_other(file: Path) -> None:
     """An adapter imports only the standard library, pydantic, voltmem and its own framework."""
     foreign = {name.split(".")[0] for name in imports(file)} - {"pydantic", "pydantic_core", "voltmem"}
 
-    assert foreign - sys.stdlib_module_names <= FRAMEWORKS[file.stem if file in OF_ONE_FILE else file.parent.name]
-
-
-@pytest.mark.parametrize("file", OF_ONE_FILE, ids=lambda file: file.stem)
-def test_an_adapter_has_the_same_three_parts(file: Path) -> None:
-    """The conversion of messages, what the framework calls, and what the application calls, in this order."""
-    parts = ["conversion of messages", "called by the framework"]
-
-    found = re.findall(r"^ *# --- (conversion of .*?|called by .*?) -+$", file.read_text(), re.MULTILINE)
-
-    assert found in (parts, [*parts, "called by the application"])
+    assert foreign - sys.stdlib_module_names <= FRAMEWORKS[file.parent.name]
 
 
 def classes() -> Iterator[type]:

@@ -558,7 +558,8 @@ async def test_without_reasoning_no_call_is_left_out(session: VoltMemSession) ->
 
 def test_without_the_sdk_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing the adapter without the SDK raises an error that names the extra."""
-    monkeypatch.delitem(sys.modules, "voltmem.adapters.openai_agents")
+    for name in [name for name in sys.modules if name.startswith("voltmem.adapters.openai_agents")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "agents", None)
 
     with pytest.raises(MissingExtraError, match=r"'\.\[openai-agents\]'"):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
-
-from pydantic import JsonValue
 
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._areas.area import check_storage
@@ -26,14 +22,8 @@ from voltmem.adapters.agno._documents import (
 )
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
 from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of
-from voltmem.adapters.agno._sessions import (
-    COMPONENT_IDS,
-    DEFAULT_RUNS,
-    Sessions,
-    resource_id_of,
-    session_name,
-    with_title,
-)
+from voltmem.adapters.agno._selection import Selection, seconds_or_none
+from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions, resource_id_of, with_title
 from voltmem.errors import ConversationNotFoundError
 from voltmem.models import Owner
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -200,11 +190,9 @@ class VoltMemDb(AsyncBaseDb):
             if owner is None:
                 return [] if deserialize else ([], 0)
             kind = getattr(session_type, "value", session_type)
-            selection = _Selection(
-                kind, component_id, session_name, start_timestamp, end_timestamp, sort_by, sort_order
-            )
+            selection = Selection(kind, component_id, session_name, start_timestamp, end_timestamp, sort_by, sort_order)
             start = 0 if limit is None else (max(page or 1, 1) - 1) * limit
-            if deserialize and selection == _Selection():
+            if deserialize and selection == Selection():
                 chosen = found = await self._listed(owner, limit, start)
             else:
                 found = selection.apply(await self._listed(owner, None, 0))
@@ -409,7 +397,7 @@ def _session_of_2(kept: Payload, runs: Sequence[JsonObject], kind: str | None) -
         **with_title(document, conversation.title),
         "session_id": conversation.id,
         "session_type": kind or document.get("session_type") or "agent",
-        "created_at": _seconds_or_none(document.get("created_at")) or epoch_seconds(conversation.created_at),
+        "created_at": seconds_or_none(document.get("created_at")) or epoch_seconds(conversation.created_at),
         "updated_at": epoch_seconds(conversation.updated_at),
         "runs": list(runs) or None,
     }
@@ -430,46 +418,3 @@ def _readable(sessions: Sequence[JsonObject]) -> list[AgentSession | TeamSession
         with left_out_if_unreadable():
             found.append(_deserialized(each))
     return found
-
-
-def _seconds_or_none(value: JsonValue) -> int | None:
-    """Return a time of a stored document if it is a number, in whole seconds since the epoch."""
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """The filters and the order of get_sessions()."""
-
-    kind: str | None = None
-    component_id: str | None = None
-    name: str | None = None
-    start: int | None = None
-    end: int | None = None
-    sort_by: str | None = None
-    sort_order: str | None = None
-
-    def apply(self, sessions: Sequence[tuple[Payload, JsonObject]]) -> list[tuple[Payload, JsonObject]]:
-        """Return the matching sessions in order. The sessions passed in are ordered by use, the last used first."""
-        found = [each for each in sessions if self._matches(each[1])]
-        if self.sort_by is not None:
-            found.sort(key=lambda each: self._sort_key(each[1]), reverse=self.sort_order != "asc")
-        elif self.sort_order == "asc":
-            found.reverse()
-        return found
-
-    def _matches(self, session: JsonObject) -> bool:
-        created_at = session["created_at"]
-        assert isinstance(created_at, int)
-        return (
-            self.kind in (None, session["session_type"])
-            and (self.component_id is None or self.component_id in (session.get(key) for key in COMPONENT_IDS))
-            and (self.name is None or self.name.lower() in (session_name(session) or "").lower())
-            and (self.start is None or created_at >= self.start)
-            and (self.end is None or created_at <= self.end)
-        )
-
-    def _sort_key(self, session: JsonObject) -> tuple[bool, float, str, str]:
-        value = session_name(session) if self.sort_by == "session_name" else session.get(self.sort_by or "")
-        number, text = (value, "") if isinstance(value, int | float) else (-math.inf, value)
-        return (value is not None, number, text if isinstance(text, str) else "", str(session["session_id"]))

@@ -1,170 +1,36 @@
-"""
-OpenAI Agents SDK: a session that keeps a conversation in PostgreSQL.
-
-::
-
-    session = VoltMemSession("trip-to-oslo", storage, user_id="ada")
-    result = await Runner.run(agent, "Do I need a coat?", session=session)
-
-    # Or take the signed-in user from the run's context.
-    session = VoltMemSession("trip-to-oslo", storage, user_id=lambda context: context.user_id)
-    result = await Runner.run(agent, "Do I need a coat?", session=session, context=SignedIn("ada"))
-
-    # What the agent writes down of the user.
-    memory = VoltMemWorkingMemory(storage.working_memory("ada"))
-    agent = Agent(name="guide", tools=memory.tools)
-    result = await Runner.run(agent, "Hello", run_config=RunConfig(call_model_input_filter=memory))
-"""
+"""The session of OpenAI's Agents SDK: one conversation."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
 from itertools import dropwhile
-from typing import Any, Final, Generic, cast, get_args, get_type_hints
+from typing import Any, Generic
 
 from voltmem._agents.compaction import read_whole, waits
 from voltmem._agents.native import NativeMemory
 from voltmem._agents.recalled import unseen
-from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.area import access, check_storage
 from voltmem._areas.moments import quote_moments
 from voltmem._areas.summaries import Made, store_summary
 from voltmem._repr import safe_repr
-from voltmem._values import JsonObject, check_id, check_user, json_value, short_repr
-from voltmem.adapters._openai_compaction import PLACEHOLDER, Line, Snapshot, caller
-from voltmem.adapters._working_memory import KeptMemory, after_system
+from voltmem._values import check_id, check_user, json_value
+from voltmem.adapters.openai_agents._compaction import PLACEHOLDER, Line, Snapshot, caller
+from voltmem.adapters.openai_agents._items import FORMAT, items_for_model, to_items, to_messages
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
-from voltmem.parts import Part, ToolCall, ToolResult, plain, responses
-from voltmem.parts._items import CALLS, complete
-from voltmem.parts._providers import CallIds
-from voltmem.parts._settled import settle
-from voltmem.parts._types import string
 from voltmem.storage import Storage
 
-__all__ = ["FORMAT", "VoltMemSession", "VoltMemWorkingMemory", "to_items", "to_messages"]
-
 try:
-    from agents import FunctionTool, RunContextWrapper, SessionSettings, TContext, TResponseInputItem
+    from agents import RunContextWrapper, SessionSettings, TContext, TResponseInputItem
     from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
     from agents.run_config import CallModelData, ModelInputData
-    from agents.tool_context import ToolContext
 except ImportError as error:
     raise MissingExtraError("openai-agents", "openai-agents") from error
 
-FORMAT: Final = "openai-agents"
-
 _log = logging.getLogger("voltmem")
-
-# --- conversion of messages -----------------------------------------------------------------------------------------
-
-
-def to_messages(items: Iterable[TResponseInputItem]) -> list[NativeMessage]:
-    """
-    Convert items to messages: for each the plain message, together with the item itself.
-
-    Raises:
-        InvalidInputError: An item is not a dict, or has a value that is not JSON.
-    """
-    tool_names: dict[str, str] = {}
-    return [_to_message(item, tool_names) for item in items]
-
-
-def to_items(messages: Iterable[NativeMessage]) -> list[TResponseInputItem]:
-    """
-    Convert messages to items. The SDK's own are unchanged; others are converted.
-
-    An item of a type that this release of the SDK does not know is converted from its plain form, if that says more,
-    and the logger "voltmem" warns.
-    """
-    settled = settle([_known(message) for message in messages])
-    return [cast(TResponseInputItem, item) for item in responses.write(settled, keep_all=True)]
-
-
-def _known(message: NativeMessage) -> NativeMessage:
-    """Return the message, or its plain form if the SDK does not know the type of its item."""
-    item = message.payload
-    if message.format != FORMAT or not isinstance(item, dict):
-        return message
-    is_known = string(item, "type") in _known_types() if "type" in item else "role" in item
-    # An item of an application's own, or of a session that wraps this one, goes back to it: it has no other plain form.
-    if is_known or plain.derive(responses.role(item), responses.read(item))[1] == message.content:
-        return message
-    _log.warning("this OpenAI Agents SDK cannot read the item %s: its plain form is read", message.id)
-    return message.model_copy(update={"format": None, "payload": None})
-
-
-@cache
-def _known_types() -> frozenset[str]:
-    return frozenset(_types(TResponseInputItem))
-
-
-def _types(annotation: Any) -> set[str]:
-    """Return the values that the types of items have as their type."""
-    if isinstance(annotation, str):
-        return {annotation}
-    hints = get_type_hints(annotation) if isinstance(annotation, type) else {}  # a TypedDict
-    return set().union(*map(_types, [hints["type"]] if "type" in hints else get_args(annotation)))
-
-
-def _to_message(given: object, tool_names: dict[str, str]) -> NativeMessage:
-    if not isinstance(given, dict):
-        raise InvalidInputError(f"an item must be a dict, not {short_repr(given)}")
-    item = cast(JsonObject, json_value(given, "item"))
-    said = [_named(part, tool_names) for part in responses.read(item)]
-    role = responses.role(item)
-    type, content = plain.derive(role, said)
-    return NativeMessage.of({"role": role, "type": type, "content": content, "format": FORMAT, "payload": item})
-
-
-def _named(part: Part, tool_names: dict[str, str]) -> Part:
-    """Return a result with the name of its tool, which only the call has."""
-    if isinstance(part, ToolCall):
-        tool_names[part.id] = part.name
-    return replace(part, name=tool_names.get(part.call_id, "")) if isinstance(part, ToolResult) else part
-
-
-def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResponseInputItem]:
-    """
-    Return the items without the rest of turns that a limit, a deletion or an aborted run has cut: providers refuse it.
-
-    The rules are those of to_responses(). The runner itself leaves out calls without a result, with their reasoning.
-    """
-    ids = CallIds(responses.LONGEST_ID)
-    valid: list[JsonObject] = []
-    for item in complete([cast(JsonObject, item) for item in items]):
-        call_id, type = item.get("call_id"), string(item, "type")
-        if isinstance(call_id, str):
-            # The runner keeps only the last of several calls with one id.
-            call = ToolCall(call_id, string(item, "name"), None)
-            used = ids.legal(call) if type in CALLS else ids.last(call_id)
-            item = item if used == call_id else {**item, "call_id": used}
-        valid.append(item)
-    return [cast(TResponseInputItem, item) for item in valid]
-
-
-def _shown(
-    begin: Sequence[NativeMessage], later: Sequence[TResponseInputItem], most: int | None
-) -> list[TResponseInputItem]:
-    """Return the items for a model: what a window begins with, and the newest of the later ones."""
-    newest = later[-most:] if most else later  # a message of another framework may become several items
-    said = _without_incomplete_turns(newest)
-    if not begin or begin[-1].format != FORMAT:
-        return [*to_items(begin), *said]
-    # The API takes back what it has compacted only as it is, and whole.
-    compacted = cast(dict[str, list[TResponseInputItem]], begin[-1].payload)
-    kept = compacted["kept"]
-    if most is not None:
-        kept = kept[max(len(kept) + len(newest) - most, 0) :]
-    return [*to_items(begin[:-1]), *_without_incomplete_turns(kept), *compacted["items"], *said]
-
-
-# --- called by the framework ----------------------------------------------------------------------------------------
 
 
 class VoltMemSession(Generic[TContext]):
@@ -247,7 +113,7 @@ class VoltMemSession(Generic[TContext]):
             return items[-limit:] if limit else items
         begin, found = await memory.newest_after_summary(most, format=FORMAT)
         self._given = found[-1].created_at if found else datetime.min.replace(tzinfo=UTC)
-        return _shown(begin, to_items(await memory.with_files(found)), most)
+        return items_for_model(begin, to_items(await memory.with_files(found)), most)
 
     async def recalled(self, data: CallModelData[Any]) -> ModelInputData:
         """
@@ -391,7 +257,7 @@ class VoltMemSession(Generic[TContext]):
         # The SDK compares with what the model was given, and has answered: that is stored as the model said it.
         count = sum(self._given is None or message.created_at <= self._given for message in messages)
         found = await memory.with_files(messages)
-        items = [*_shown(begin, to_items(found[:count]), None), *to_items(found[count:])]
+        items = [*items_for_model(begin, to_items(found[:count]), None), *to_items(found[count:])]
         return Line(part, items, len(to_items(heads)), is_settled=not waits(messages))
 
     async def _store(
@@ -420,67 +286,3 @@ class VoltMemSession(Generic[TContext]):
             ConversationNotFoundError: The conversation is another user's.
         """
         return [message.id for message in await self._memory(wrapper).newest_messages(limit)]
-
-
-class VoltMemWorkingMemory:
-    """
-    A working memory that an agent of the OpenAI Agents SDK keeps, and is shown at the beginning of each request.
-
-    ::
-
-        memory = VoltMemWorkingMemory(storage.working_memory("ada"))
-        agent = Agent(name="guide", tools=memory.tools)
-        await Runner.run(agent, "Hello", session=session, run_config=RunConfig(call_model_input_filter=memory))
-
-        # Or for all users: the function gets the run's context, before each request and each call of a tool.
-        memory = VoltMemWorkingMemory(lambda context: storage.working_memory(context.user_id))
-
-    As the run's filter, it puts the memory before the items of each request, after a summary, as quoted data in a
-    message of the user's, and adds to the instructions what the model is to do with it. A session stores nothing of
-    that. Agents without the tools, to which a run hands over, are not shown the memory. Within a run, the SDK makes no
-    call twice; in another run, each call is a write of its own.
-
-    A conversation that OpenAI's server keeps (conversation_id, previous_response_id) gets the memory anew with each
-    request.
-
-    Args:
-        memory: The handle; or a function of the run's context that returns it.
-        read_only: Whether the model may not write.
-        may_clear: Whether the model may empty the memory; restore() still brings it back.
-
-    One round trip before each request to the model.
-    """
-
-    def __init__(
-        self,
-        memory: WorkingMemoryHandle | Callable[[Any], WorkingMemoryHandle],
-        *,
-        read_only: bool = False,
-        may_clear: bool = False,
-    ) -> None:
-        self._kept = KeptMemory(memory, read_only=read_only, may_clear=may_clear, kinds=(WorkingMemoryHandle,))
-        self.tools: list[Any] = [
-            FunctionTool(
-                tool.name, tool.description, tool.parameters, partial(self._call, tool.name), strict_json_schema=False
-            )
-            for tool in self._kept.tools()
-        ]
-        """The tools by which the model reads and writes the memory, for ``Agent(tools=…)``."""
-
-    async def __call__(self, data: CallModelData[Any]) -> ModelInputData:
-        """Return a request with the memory, for ``RunConfig(call_model_input_filter=…)``."""
-        if not any(tool in self.tools for tool in data.agent.tools):
-            return data.model_data
-        memory = self._kept.of(data.context)
-        message = await memory.as_message()
-        shown: list[TResponseInputItem] = [] if message is None else [{"role": "user", "content": message.text}]
-        said = (data.model_data.instructions, self._kept.instructions(memory))
-        items = data.model_data.input
-        start = after_system(items, lambda item: item.get("role") in ("system", "developer"))
-        return ModelInputData(
-            input=[*items[:start], *shown, *items[start:]], instructions="\n\n".join(text for text in said if text)
-        )
-
-    async def _call(self, name: str, context: ToolContext[Any], arguments: str) -> str:
-        memory = self._kept.of(context.context)
-        return await memory.call_tool(name, arguments)
