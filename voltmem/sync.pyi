@@ -231,13 +231,15 @@ class ConversationMemory:
             ConversationNotFoundError: The conversation is another user's, or deleted; or it does not exist yet, and the
                 user was deleted since the handle was made. Nothing was stored.
             MessageNotFoundError: This handle has stored a message with this id, and it was deleted. Nothing was stored.
-            InvalidInputError: A field is missing, unknown, or cannot be stored.
+            InvalidInputError: A field is missing, unknown, or cannot be stored; or the message is what a window begins
+                with: a summary, or a quote of what was recalled.
         """
     def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """
         Add messages: all, or none and an error. Returns them as stored. Errors as in add().
 
-        Readers never see a tool call without its results if you add them together.
+        Readers never see a tool call without its results if you add them together. What this process has shown a model
+        beside the messages, a summary or a quote of what was recalled, is left out if it is given back.
         """
     def compact(self, summarize: Summarize, *, keep_turns: int = 6) -> Summary | None:
         """

@@ -44,7 +44,7 @@ from voltmem._values import (
     to_json,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
-from voltmem.models import Conversation, NativeMessage, Owner
+from voltmem.models import Conversation, Message, NativeMessage, Owner
 from voltmem.options import Window
 from voltmem.parts import SYSTEM_ROLES
 
@@ -199,6 +199,14 @@ class NativeMemory(ConversationMemory):
         if moment is not None:
             self._seen.began_at = moment
         return self
+
+    def compact_after(self, answer: Message) -> None:
+        """
+        Begin to compact the conversation in the background, if it is time, as add() does after an answer.
+
+        For an adapter that has stored the answer in a transaction, which is committed now.
+        """
+        self._compact_beside(answer)
 
     async def native_messages(self, *, recall: str | None = None, **window: Unpack[Window]) -> list[NativeMessage]:
         """Return what messages() returns for these arguments, with the framework's form of each that has one."""

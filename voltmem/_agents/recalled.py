@@ -7,7 +7,6 @@ from typing import Final
 
 from voltmem._areas.moments import Moment, quote_moments
 from voltmem._areas.token_counts import tokens_of
-from voltmem.models import Message
 from voltmem.tokens import CountTokens
 
 _SHARE: Final = 4
@@ -27,9 +26,9 @@ def that_fit(moments: Sequence[Moment], tokens: int, count: CountTokens) -> tupl
     return fitting, taken
 
 
-def unseen(moments: Iterable[Moment], conversation_id: str, shown: Iterable[Message]) -> Iterator[Moment]:
-    """Yield the moments without the messages that are shown, which are of this conversation."""
-    ids = {message.id for message in shown}
+def unseen(moments: Iterable[Moment], conversation_id: str, shown: Iterable[str | None]) -> Iterator[Moment]:
+    """Yield the moments without the messages of this conversation that are shown anyway: these have their ids."""
+    ids = set(shown)
     for moment in moments:
         if moment.conversation.id != conversation_id:
             yield moment

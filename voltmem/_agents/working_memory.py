@@ -11,6 +11,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from voltmem._areas.area import Access, Area, access
 from voltmem._areas.deleted_users import Elapsed, hash_of_user
+from voltmem._areas.shown import shown
 from voltmem._areas.working_memory import (
     MAX_MEMORY_BYTES,
     Change,
@@ -377,7 +378,7 @@ class WorkingMemoryHandle:
         from voltmem._agents.memory_tools import quoted  # here: as above
 
         found = await self.get()
-        return None if found is None else Message(role="user", content=quoted(found.content, found.version))
+        return None if found is None else Message(role="user", content=shown(quoted(found.content, found.version)))
 
     async def _write(
         self,
@@ -429,6 +430,17 @@ class WorkingMemoryHandle:
             )
             return f"the memory would not fit {self._schema.__name__}: {problems}"
         return None
+
+
+def count_from(memory: WorkingMemoryHandle, moment: float | None) -> None:
+    """
+    Count the run of a handle from an earlier moment of time.monotonic(), if there is one.
+
+    For an adapter whose caller makes a handle for each call of a tool: none of them writes if the user was deleted
+    since the run began.
+    """
+    if moment is not None:
+        memory._began_at = min(memory._began_at, moment)
 
 
 def _json_object(value: object, *, only_set: bool = False) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from voltmem._areas.shown import shown
 from voltmem._model import Key, Model
 from voltmem._values import check_count
 from voltmem.models import Conversation, Message
@@ -46,7 +47,7 @@ def quote_moments(moments: Iterable[Moment], *, longest: int = _LONGEST) -> Mess
     quoted = [text for moment in moments if (text := _moment(moment, longest))]
     if not quoted:
         return None
-    return Message(role="user", content="\n".join([f"<{_TAG}>", _PREFACE, *quoted, f"</{_TAG}>"]))
+    return Message(role="user", content=shown("\n".join([f"<{_TAG}>", _PREFACE, *quoted, f"</{_TAG}>"])))
 
 
 def _moment(moment: Moment, longest: int) -> str:

@@ -77,6 +77,12 @@ def _moments(rows: Iterable[Record], limit: int) -> list[Moment]:
     return moments
 
 
+def check_recall(storage: Recalling) -> None:
+    """Raise InvalidOptionError if the storage can recall nothing."""
+    if storage._meaning is None:
+        check_search(storage._options)
+
+
 class _Meant(NamedTuple):
     """The vector of a text, and the names for the statement that compares it."""
 
@@ -133,8 +139,7 @@ class Recalling(Area):
             if time is not None:
                 check_time(name, time)
         check_id_or_none(conversation_id=conversation_id, resource_id=resource_id)
-        if self._meaning is None:
-            check_search(self._options)
+        check_recall(self)
         if self._options.on_limit == "delete" and self._options.storage_limit is not None:
             _warn_once(self._options.tables)
         meant = await self._meant(text)

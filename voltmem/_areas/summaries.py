@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from voltmem._areas.area import Access
 from voltmem._areas.queries import authored, message_columns
+from voltmem._areas.shown import shown
 from voltmem._model import Content, Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import to_json, uuid7
@@ -53,7 +54,7 @@ class Summary(Model):
 
 def quoted(text: str) -> str:
     """Return the content of the message that a window begins with: the summary within a tag, which it cannot end."""
-    return f"<{_TAG}>\n{_PREFACE}\n\n{text.replace(f'</{_TAG}', f'&lt;/{_TAG}')}\n</{_TAG}>"
+    return shown(f"<{_TAG}>\n{_PREFACE}\n\n{text.replace(f'</{_TAG}', f'&lt;/{_TAG}')}\n</{_TAG}>")
 
 
 def summary_of(tables: Tables, conversation_id: str, user_id: str, format: str | None = None) -> str:

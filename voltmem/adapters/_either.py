@@ -31,6 +31,13 @@ class EitherStorage:
         check_storage(storage, Storage, BlockingStorage)
         self._storage = storage
 
+    @property
+    def asynchronous(self) -> Storage:
+        """The asynchronous storage, or the one behind the blocking storage."""
+        storage: Any = self._storage
+        found: Storage = storage.asynchronous if isinstance(storage, BlockingStorage) else storage
+        return found
+
     def run(self, work: Work[T], instead: str) -> T:
         """
         Run the work and block the thread until it is done. Returns its result.

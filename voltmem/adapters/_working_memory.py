@@ -8,7 +8,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from voltmem._agents import memory_tools
-from voltmem._agents.working_memory import WorkingMemoryHandle
+from voltmem._agents.looks import Looks
+from voltmem._agents.working_memory import WorkingMemoryHandle, count_from
 from voltmem._values import check_flag, short_repr
 from voltmem.errors import InvalidInputError
 
@@ -56,11 +57,33 @@ class KeptMemory(Generic[HandleT]):
         self._memory = memory
         self._read_only = read_only
         self._may_clear = may_clear
+        self._looks = Looks()
         if not callable(memory):
             self._checked(memory)
 
-    def of(self, run: object) -> HandleT:
-        """Return the handle for a run."""
+    def begin(self, run: object) -> HandleT:
+        """Return the handle for a run that begins now."""
+        memory = self._of(run)
+        if callable(self._memory):
+            self._looks.look((memory.user_id, memory.conversation_id))
+        return memory
+
+    def of(self, run: object, began_at: float | None = None) -> HandleT:
+        """
+        Return the handle for a run that has begun. It does not write if the user was deleted since.
+
+        Args:
+            run: What the framework knows of the run.
+            began_at: When it began, by time.monotonic(); None: when begin() was last called for the memory.
+        """
+        memory = self._of(run)
+        if callable(self._memory):  # it may have made the handle only now
+            place = memory.user_id, memory.conversation_id
+            handle: Any = memory if isinstance(memory, WorkingMemoryHandle) else vars(memory)["_asynchronous"]
+            count_from(handle, self._looks.last(place) if began_at is None else began_at)
+        return memory
+
+    def _of(self, run: object) -> HandleT:
         return self._checked(self._memory(run) if callable(self._memory) else self._memory)
 
     @property

@@ -6,12 +6,15 @@ import abc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.native import Payload, list_payloads
+from voltmem._agents.windows import check_window
 from voltmem._areas.area import check_storage
+from voltmem._areas.recall import check_recall
 from voltmem._repr import safe_repr
-from voltmem._values import UNSET, AnyUser, JsonObject, Unset
+from voltmem._values import UNSET, AnyUser, JsonObject, Unset, check_flag
 from voltmem.adapters.agno._documents import (
     document_of,
     epoch_seconds,
@@ -21,16 +24,17 @@ from voltmem.adapters.agno._documents import (
     read_by_agno,
 )
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
-from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of
+from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of, text_of
 from voltmem.adapters.agno._selection import Selection, seconds_or_none
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions, resource_id_of, with_title
 from voltmem.errors import ConversationNotFoundError
 from voltmem.models import Owner
-from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.options import DEFAULT_RESOURCE_ID, Window
 from voltmem.storage import PostgresStorage
 
 if TYPE_CHECKING or not IS_AGNO_1:
     from agno.db.base import SessionType
+    from agno.models.message import Message
     from agno.session import AgentSession, TeamSession, WorkflowSession
 
 _ALL_KINDS: Final = Formats(FORMAT)
@@ -75,6 +79,10 @@ class VoltMemDb(AsyncBaseDb):
         runs: The number of newest runs to read from a session; None: all. By default Agno passes 3 to a model.
         on_error: Called with each error of the methods that Agno calls, before it is raised.
         id: Agno's id of the database; generated if not given.
+        compact_when: When to summarise what is old in a session, beside the runs; None: only ``memory.compact()`` does.
+        recall: Whether the hook show_window puts what the user's other sessions have about the question before the
+            history, as quoted data. The storage needs search=True, or recall=Recall(…).
+        window: What show_window shows, as in ``memory.messages()``: limit, turns or tokens; count, shorten_results.
     """
 
     def __init__(
@@ -85,6 +93,9 @@ class VoltMemDb(AsyncBaseDb):
         runs: int | None = DEFAULT_RUNS,
         on_error: Callable[[Exception], object] | None = None,
         id: str | None = None,
+        compact_when: CompactWhen | None = None,
+        recall: bool = False,
+        **window: Unpack[Window],
     ) -> None:
         check_agno("VoltMemDb", "VoltMemStorage", is_supported=not IS_AGNO_1)
         super().__init__(id=id)
@@ -97,7 +108,12 @@ class VoltMemDb(AsyncBaseDb):
         self.last_error: Exception | None = None
         """The last error of a method that Agno called; None: no error yet."""
         self._on_error = on_error
-        self._sessions = Sessions(self.storage, user_id, runs)
+        self._sessions = Sessions(self.storage, user_id, runs, compact_when)
+        check_flag("recall", recall)
+        if recall:
+            check_recall(self.storage)
+        check_window(window)
+        self._recall, self._window = recall, window
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -301,12 +317,33 @@ class VoltMemDb(AsyncBaseDb):
         works for teams.
         """
         with self._reporting_errors():
-            content = plain_json(run_input.input_content, "input")
+            message = _message_of(run_input)
             owner = await self._sessions.require_owner(run_context.session_id, run_context.user_id)
-            message: JsonObject = content if isinstance(content, dict) and "role" in content else {"content": content}
             resource_id = getattr(agent or team, "id", None) or DEFAULT_RESOURCE_ID
             where = run_context.session_id, owner, _ALL_KINDS
             await self._sessions.keep_input(*where, run_context.run_id, message, "RUNNING", resource_id=resource_id)
+
+    async def show_window(self, run_input: Any, session: Any, user_id: str | None = None) -> None:
+        """
+        Show the model a window of the session in place of Agno's own history: ``Agent(pre_hooks=[db.show_window])``.
+
+        ::
+
+            db = VoltMemDb(storage, compact_when=CompactWhen(summarize, tokens=8_000), recall=True)
+            agent = Agent(model=model, db=db, pre_hooks=[db.show_window], add_history_to_context=True)
+
+        It begins with the summary, if there is one, and has what was recalled, and the messages since, by the arguments
+        of this database. Agno's num_history_runs and num_history_messages then say nothing. The session keeps all its
+        runs, and stores nothing of what is put before. The hook also works for teams. A run that continues after a
+        pause calls no hooks, and so has Agno's own history.
+
+        One round trip; with recall another one.
+        """
+        with self._reporting_errors():
+            owner = await self._sessions.require_owner(session.session_id, user_id)
+            recall = text_of(_message_of(run_input)) if self._recall else None
+            history = await self._sessions.window(session.session_id, owner, _ALL_KINDS, recall, self._window)
+            _show_once(session, [Message.from_dict(each) for each in history])
 
     # --- not supported ----------------------------------------------------------------------------------------
 
@@ -377,6 +414,24 @@ def _add_unsupported_methods() -> None:
 
 if not IS_AGNO_1:
     _add_unsupported_methods()
+
+
+def _message_of(run_input: Any) -> JsonObject:
+    """Return the user's message of a run's input."""
+    content = plain_json(run_input.input_content, "input")
+    return content if isinstance(content, dict) and "role" in content else {"content": content}
+
+
+def _show_once(session: Any, history: list[Message]) -> None:
+    """Let the session return these messages when it is next asked for its history, which the run does next."""
+    # The one that this release of Agno calls.
+    name = "get_messages" if hasattr(session, "get_messages") else "get_messages_from_last_n_runs"
+
+    def once(*_: object, **__: object) -> list[Message]:
+        vars(session).pop(name, None)
+        return history
+
+    setattr(session, name, once)
 
 
 def _kind_of(session: object) -> str:

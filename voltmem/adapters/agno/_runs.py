@@ -12,12 +12,14 @@ from typing import Final
 from pydantic import JsonValue
 
 from voltmem._agents.windows import tool_turns
+from voltmem._areas.shown import is_shown
+from voltmem._areas.summaries import TYPE as SUMMARY
 from voltmem._values import JsonObject, to_json
 from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
 from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
-from voltmem.parts._providers import arguments_object, is_named_only, result_text, spoken
+from voltmem.parts._providers import arguments_object, is_named_only, references, result_text, spoken
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Settled
@@ -161,13 +163,18 @@ def _with_messages(run: JsonObject, messages: list[JsonValue]) -> JsonObject:
 
 
 def _without_history(run: JsonObject) -> JsonObject:
-    """Return the run without the messages of earlier runs, which Agno 1 repeats in each run."""
+    """Return the run without the messages of earlier runs, which Agno 1 repeats, and without what nobody has said."""
     run = dict(run)
     if isinstance(run.get("messages"), list):
-        run["messages"] = [each for each in objects_of(run, "messages") if not each.get("from_history")]
+        run["messages"] = [each for each in objects_of(run, "messages") if _is_own(each)]
     if isinstance(response := run.get("response"), dict):
         run["response"] = _without_history(response)
     return run
+
+
+def _is_own(message: JsonObject) -> bool:
+    role, text = message.get("role"), message.get("content")
+    return not (message.get("from_history") or (isinstance(text, str) and is_shown(str(role), text)))
 
 
 def own_runs(runs: Iterable[JsonObject]) -> list[JsonObject]:
@@ -186,6 +193,12 @@ def plain_message(message: JsonObject) -> tuple[str, str, JsonValue]:
     role = _ROLES.get(role, role)
     type, content = plain.derive(role, forms.read({**message, "role": role}, read_block))
     return "tool" if type == TOOL_RESULT else role, type, content
+
+
+def text_of(message: JsonObject) -> str:
+    """Return the text of a message."""
+    role, type, content = plain_message(message)
+    return Message(role=role, type=type, content=content).text
 
 
 def _input_and_output(run: JsonObject) -> list[tuple[str, str, JsonValue]]:
@@ -232,6 +245,38 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
             (places[rows[0].id], [_stopped_run(rows[0], component)]) for rows in _stopped(messages, found, formats)
         ]
     return [run for _, group in sorted(found, key=lambda each: each[0]) for run in group]
+
+
+def to_history(messages: Sequence[NativeMessage], formats: Formats) -> list[JsonObject]:
+    """
+    Convert a window of messages to those of earlier runs that a model is shown.
+
+    A summary has the role "user", as that of Agno's own compaction: for some models, Agno takes the last message of the
+    system's for the only one. Other system messages are left out, as Agno does, and so are questions without an answer.
+    """
+    unanswered = _without_answer(messages, formats)
+    shown = [
+        each
+        for each in messages
+        if each.type == SUMMARY or (each.id not in unanswered and formats.is_readable(each) and _is_for_models(each))
+    ]
+    settled = settle(shown)
+    own = [_own(each.message, formats) for each in settled]
+    pieces = told(settled, [each is not None for each in own])
+    history: list[JsonObject] = []
+    for each, as_stored, said in zip(settled, own, pieces, strict=True):
+        history += [] if as_stored is None else [as_stored]
+        history += _foreign_messages(each, said)
+    return history
+
+
+def _own(message: NativeMessage, formats: Formats) -> JsonObject | None:
+    """Return Agno's form of a message that it has stored; None if another one did, or a run without messages."""
+    native = message.payload if formats.is_own(message) else None
+    if formats.is_first_of_run(message):
+        native = native.get("message") if isinstance(native, dict) else None
+    # A stored file that is not there is named.
+    return None if native is None or references(native) else _native(message, native)
 
 
 def _stopped(
@@ -380,10 +425,10 @@ def _foreign_run(turn: Sequence[NativeMessage], component: JsonObject) -> JsonOb
     }
 
 
-def _foreign_messages(settled: Settled[NativeMessage], pieces: Iterable[Piece]) -> list[JsonValue]:
+def _foreign_messages(settled: Settled[NativeMessage], pieces: Iterable[Piece]) -> list[JsonObject]:
     """Convert a message that Agno did not store, piece by piece: a message, and one for each tool result."""
     created_at = epoch_seconds(settled.message.created_at)
-    native: list[JsonValue] = []
+    native: list[JsonObject] = []
     for piece in pieces:
         if any(isinstance(part, Text | File | ToolCall) for part in piece.said):
             native.append({**_said(settled.speaker, piece.said), "created_at": created_at})

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from voltmem._agents.compact_when import CompactWhen, background_of
 from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, check_count, check_owner, check_user
@@ -23,12 +24,13 @@ from voltmem.adapters.agno._runs import (
     plain_message,
     row_id,
     run_id_of,
+    to_history,
     to_messages,
     to_runs,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError
 from voltmem.models import NativeMessage, Owner
-from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.options import DEFAULT_RESOURCE_ID, Window
 from voltmem.storage import PostgresStorage, Storage
 
 _log = logging.getLogger("voltmem")
@@ -58,15 +60,24 @@ class Sessions:
         user_id: Limits the sessions to this user's. Not given: a call that names no user concerns the sessions of the
             user "default". ANY_USER: such a call concerns all users' sessions.
         runs: The number of newest runs to read from a session; None: all.
+        compact_when: When to summarise what is old in a session, beside the runs; None: never.
     """
 
-    def __init__(self, storage: PostgresStorage, user_id: str | AnyUser | Unset, runs: int | None) -> None:
+    def __init__(
+        self,
+        storage: PostgresStorage,
+        user_id: str | AnyUser | Unset,
+        runs: int | None,
+        compact_when: CompactWhen | None = None,
+    ) -> None:
         if user_id is not UNSET:
             check_owner("user_id", user_id)
         if runs is not None:
             check_count("runs", runs)
+        background_of(storage, compact_when)  # checks it
         self.storage = storage
         self.runs = runs
+        self._compact_when = compact_when
         self._is_of_one_user = isinstance(user_id, str)
         self._default_owner: Owner = DEFAULT_USER_ID if user_id is UNSET else user_id
         # By session and run. A run whose input was stored, and a session that was read (with "" as its run), have no
@@ -76,7 +87,8 @@ class Sessions:
 
     def for_user(self, user_id: str) -> Sessions:
         """Return the same sessions, limited to one user."""
-        return Sessions(self.storage, check_user("user_id", user_id, "for_user() is for one user"), self.runs)
+        user_id = check_user("user_id", user_id, "for_user() is for one user")
+        return Sessions(self.storage, user_id, self.runs, self._compact_when)
 
     def resolve_owner(self, user_id: object, *, default: Owner | None = None) -> Owner | None:
         """
@@ -151,6 +163,19 @@ class Sessions:
         self._remember(session_id, found)
         return (kept, found) if found or kept.payload is not None else None
 
+    async def window(
+        self, session_id: str, user_id: str, formats: Formats, recall: str | None, window: Window
+    ) -> list[JsonObject]:
+        """
+        Return the window of ``memory.messages()`` for these arguments, as messages of Agno's.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+        """
+        memory = NativeMemory(self.storage, user_id, session_id)
+        found = await memory.native_messages(recall=recall, **window)
+        return to_history(await memory.with_files(found), formats)
+
     async def save(
         self,
         session_id: str,
@@ -183,6 +208,8 @@ class Sessions:
                 await _save_document(memory, session, kept, formats, touch=not messages)
         self._remember(session_id, changed)
         self._keep((session_id, ""), b"")
+        if messages and self._compact_when is not None:
+            NativeMemory(self.storage, user_id, session_id, compact_when=self._compact_when).compact_after(messages[-1])
 
     async def save_of_member(
         self,

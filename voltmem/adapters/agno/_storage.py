@@ -7,16 +7,21 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, Unpack
 
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.native import Payload, list_payloads
+from voltmem._agents.windows import check_window
 from voltmem._areas.area import access, check_storage
+from voltmem._areas.recall import check_recall
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._repr import safe_repr
-from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
+from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, check_flag, short_repr
+from voltmem.adapters._working_memory import after_system
 from voltmem.adapters.agno._blocking import Blocking
 from voltmem.adapters.agno._documents import document_of, left_out_if_unreadable
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
+from voltmem.adapters.agno._runs import text_of
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions
 from voltmem.adapters.agno._sessions_of_1 import (
     SESSION_CLASSES,
@@ -29,7 +34,7 @@ from voltmem.adapters.agno._sessions_of_1 import (
     to_session,
 )
 from voltmem.errors import InvalidOptionError, SchemaNotReadyError
-from voltmem.options import DEFAULT_RESOURCE_ID, DEFAULT_TABLE_PREFIX, OnLimit
+from voltmem.options import DEFAULT_RESOURCE_ID, DEFAULT_TABLE_PREFIX, OnLimit, Window
 from voltmem.parts import SYSTEM_ROLES
 from voltmem.storage import PostgresStorage
 from voltmem.sync import PostgresStorage as BlockingStorage
@@ -74,6 +79,10 @@ class VoltMemStorage:
         runs: The number of newest runs to read from a session; None: all. By default Agno passes 3 to a model.
         storage_limit: The number of newest messages to keep in each session; None keeps all, as Agno does.
         on_limit: "delete" or "archive": what happens to messages over the limit.
+        compact_when: When to summarise what is old in a session, beside the runs; None: only ``memory.compact()`` does.
+        recall: Whether show_windows() puts what the user's other sessions have about the question before the history,
+            as quoted data. The storage needs search=True, or recall=Recall(…).
+        window: What show_windows() shows, as in ``memory.messages()``: limit, turns or tokens; count, shorten_results.
     """
 
     def __init__(
@@ -91,6 +100,9 @@ class VoltMemStorage:
         runs: int | None = DEFAULT_RUNS,
         storage_limit: int | None = None,
         on_limit: OnLimit = "delete",
+        compact_when: CompactWhen | None = None,
+        recall: bool = False,
+        **window: Unpack[Window],
     ) -> None:
         check_agno("VoltMemStorage", "VoltMemDb", is_supported=IS_AGNO_1)
         if schema_version != 1:
@@ -114,7 +126,12 @@ class VoltMemStorage:
             check_storage(storage, BlockingStorage)
             prepare = storage.asynchronous.open
         self.auto_upgrade_schema = auto_upgrade_schema
-        self._sessions = Sessions(storage.asynchronous, user_id, runs)
+        self._sessions = Sessions(storage.asynchronous, user_id, runs, compact_when)
+        check_flag("recall", recall)
+        if recall:
+            check_recall(storage.asynchronous)
+        check_window(window)
+        self._recall, self._window = recall, window
         self._blocking = Blocking(storage, prepare)
         self._mode: Mode = "agent"
         self.mode = mode
@@ -259,18 +276,31 @@ class VoltMemStorage:
         """
         agent.model = _wrap_model(agent.model, partial(self._keeping_input, agent))
 
+    def show_windows(self, agent: Any) -> None:
+        """
+        Show the agent's model a window of the session in place of Agno's own history, from now on.
+
+        It begins with the summary, if there is one, and has what was recalled, and the messages since, by the arguments
+        of this storage. Nothing of it is stored with the run. The agent's model is replaced by a copy, so set the model
+        first.
+
+        Args:
+            agent: An Agent of Agno 1, with or without add_history_to_messages.
+        """
+        agent.model = _wrap_model(agent.model, partial(self._showing_window, agent))
+
     def close(self) -> None:
         """Close the connections. The next call opens them again. They are also closed when the program exits."""
         self._blocking.close()
 
     @contextmanager
     def _keeping_input(self, agent: Any, messages: Sequence[Any]) -> Iterator[None]:
-        run, state = agent.run_response, agent.session_state or {}
+        run = agent.run_response
         new = [document_of(each, "message") for each in messages if not each.from_history]
         first = next((each for each in new if each.get("role") not in SYSTEM_ROLES), None)
 
         async def store(message: JsonObject, status: str) -> None:
-            owner = await self._sessions.require_owner(run.session_id, state.get("current_user_id") or agent.user_id)
+            owner = await self._owner_of_run(agent)
             where = run.session_id, owner, formats_of("agent")
             resource_id = agent.agent_id or DEFAULT_RESOURCE_ID
             await self._sessions.keep_input(*where, run.run_id, message, status, resource_id=resource_id)
@@ -289,7 +319,27 @@ class VoltMemStorage:
             keep("CANCELLED")
             raise
 
+    @contextmanager
+    def _showing_window(self, agent: Any, messages: list[Any]) -> Iterator[None]:
+        start = after_system(messages, lambda each: each.role in SYSTEM_ROLES)
+        new = [each for each in messages[start:] if not each.from_history]
+        recall = text_of(document_of(new[0], "message")) if self._recall and new else None
+
+        async def read() -> list[JsonObject]:
+            where = agent.run_response.session_id, await self._owner_of_run(agent), formats_of("agent")
+            return await self._sessions.window(*where, recall, self._window)
+
+        kind = type(messages[0]) if messages else None
+        history = [kind(**{**each, "from_history": True}) for each in self._blocking.call(read)] if kind else []
+        messages[start:] = [*history, *new]  # Agno reads this list again after the answer
+        yield
+
     # --- in the event loop of the storage ---------------------------------------------------------------------
+
+    async def _owner_of_run(self, agent: Any) -> str:
+        state = agent.session_state or {}
+        user_id = state.get("current_user_id") or agent.user_id
+        return await self._sessions.require_owner(agent.run_response.session_id, user_id)
 
     async def _read(self, session_id: str, user_id: str | None, mode: Mode) -> Session | None:
         owner = await self._sessions.require_owner(session_id, user_id, default=ANY_USER)
@@ -313,26 +363,26 @@ class VoltMemStorage:
         return found[:limit]
 
 
-def _wrap_model(model: Any, keeping_input: Callable[[Sequence[Any]], AbstractContextManager[None]]) -> Any:
-    """Return a copy of a model of Agno 1 that handles each request inside the context manager."""
+def _wrap_model(model: Any, within: Callable[[list[Any]], AbstractContextManager[None]]) -> Any:
+    """Return a copy of a model of Agno 1 that handles each request within the context manager of its messages."""
     twin = copy(model)
     response, aresponse = twin.response, twin.aresponse
     response_stream, aresponse_stream = twin.response_stream, twin.aresponse_stream
 
-    def wrapped_response(messages: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        with keeping_input(messages):
+    def wrapped_response(messages: list[Any], *arguments: Any, **named: Any) -> Any:
+        with within(messages):
             return response(messages, *arguments, **named)
 
-    async def wrapped_aresponse(messages: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        with keeping_input(messages):
+    async def wrapped_aresponse(messages: list[Any], *arguments: Any, **named: Any) -> Any:
+        with within(messages):
             return await aresponse(messages, *arguments, **named)
 
-    def wrapped_stream(messages: Sequence[Any], *arguments: Any, **named: Any) -> Iterator[Any]:
-        with keeping_input(messages):
+    def wrapped_stream(messages: list[Any], *arguments: Any, **named: Any) -> Iterator[Any]:
+        with within(messages):
             yield from response_stream(messages, *arguments, **named)
 
-    async def wrapped_astream(messages: Sequence[Any], *arguments: Any, **named: Any) -> AsyncIterator[Any]:
-        with keeping_input(messages):
+    async def wrapped_astream(messages: list[Any], *arguments: Any, **named: Any) -> AsyncIterator[Any]:
+        with within(messages):
             async for event in aresponse_stream(messages, *arguments, **named):
                 yield event
 

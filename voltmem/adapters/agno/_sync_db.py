@@ -7,8 +7,9 @@ import functools
 import inspect
 from collections.abc import Callable
 from copy import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._areas.area import check_storage
 from voltmem._blocking.loop_thread import runs_event_loop
 from voltmem._repr import safe_repr
@@ -17,6 +18,7 @@ from voltmem.adapters.agno._db import VoltMemDb, not_supported
 from voltmem.adapters.agno._installed import IS_AGNO_1, BaseDb, check_agno
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS
 from voltmem.errors import EventLoopError
+from voltmem.options import Window
 from voltmem.storage import PostgresStorage
 from voltmem.sync import PostgresStorage as BlockingStorage
 
@@ -47,6 +49,9 @@ class VoltMemSyncDb(_Database):
         runs: The number of newest runs to read from a session.
         on_error: Called with each error before it is raised.
         id: Agno's id of the database.
+        compact_when: When to summarise what is old in a session.
+        recall: Whether show_window recalls.
+        window: What show_window shows.
     """
 
     def __init__(
@@ -57,6 +62,9 @@ class VoltMemSyncDb(_Database):
         runs: int | None = DEFAULT_RUNS,
         on_error: Callable[[Exception], object] | None = None,
         id: str | None = None,
+        compact_when: CompactWhen | None = None,
+        recall: bool = False,
+        **window: Unpack[Window],
     ) -> None:
         check_agno("VoltMemSyncDb", "VoltMemStorage", is_supported=not IS_AGNO_1)
         BaseDb.__init__(self, id=id)
@@ -69,7 +77,15 @@ class VoltMemSyncDb(_Database):
         self.last_error: Exception | None = None
         """The last error of a method that Agno called; None: no error yet."""
         self._on_error = on_error
-        self._db = VoltMemDb(self.storage.asynchronous, user_id=user_id, runs=runs, id=id)
+        self._db = VoltMemDb(
+            self.storage.asynchronous,
+            user_id=user_id,
+            runs=runs,
+            id=id,
+            compact_when=compact_when,
+            recall=recall,
+            **window,
+        )
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -92,6 +108,10 @@ class VoltMemSyncDb(_Database):
     def keep_input(self, run_input: Any, run_context: Any, agent: Any = None, team: Any = None) -> None:
         """Store the user's message before the model is called: ``Agent(db=db, pre_hooks=[db.keep_input])``."""
         self._wait("keep_input", run_input, run_context, agent, team)
+
+    def show_window(self, run_input: Any, session: Any, user_id: str | None = None) -> None:
+        """Show the model a window of the session in place of Agno's own history, as VoltMemDb.show_window() does."""
+        self._wait("show_window", run_input, session, user_id)
 
     def upsert_sessions(
         self, sessions: list[Any], deserialize: bool | None = True, preserve_updated_at: bool = False

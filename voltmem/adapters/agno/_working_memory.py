@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from voltmem._agents.working_memory import WorkingMemoryHandle
+from voltmem._values import uuid7
 from voltmem.adapters._working_memory import KeptMemory, operation_of
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
+from voltmem.adapters.agno._runs import row_id
 from voltmem.errors import EventLoopError
+from voltmem.parts import SYSTEM_ROLES
 from voltmem.sync import WorkingMemoryHandle as BlockingHandle
 
 if TYPE_CHECKING or not IS_AGNO_1:
@@ -18,6 +22,7 @@ else:
     Toolkit = object
 
 Handle: TypeAlias = WorkingMemoryHandle | BlockingHandle
+_CALL: Final = "voltmem_call"
 _KINDS: Final[tuple[type[Handle], ...]] = (WorkingMemoryHandle, BlockingHandle)
 
 
@@ -67,33 +72,57 @@ class VoltMemWorkingMemory(Toolkit):
                 )
 
     def _call(self, name: str) -> Callable[..., str]:
-        def call(fc: Any, run_context: Any, **arguments: Any) -> str:
-            memory = self._kept.of(run_context)
+        def call(fc: Any, run_context: Any = None, **arguments: Any) -> str:
+            memory = self._kept.of(run_context, _began_at(run_context))
             if not isinstance(memory, BlockingHandle):
                 raise EventLoopError(
                     "this memory is asynchronous: call arun(), or give the handle of a voltmem.sync.PostgresStorage"
                 )
-            operation = operation_of(_answer(fc, run_context), fc.call_id, arguments)
-            return memory.call_tool(name, arguments, operation_id=operation)
+            return memory.call_tool(name, arguments, **_marks(fc, run_context, arguments))
 
         return call
 
     def _acall(self, name: str) -> Callable[..., Awaitable[str]]:
         call = self._call(name)
 
-        async def acall(fc: Any, run_context: Any, **arguments: Any) -> str:
-            memory = self._kept.of(run_context)
+        async def acall(fc: Any, run_context: Any = None, **arguments: Any) -> str:
+            memory = self._kept.of(run_context, _began_at(run_context))
             if isinstance(memory, BlockingHandle):
                 return await asyncio.to_thread(call, fc, run_context, **arguments)
-            operation = operation_of(_answer(fc, run_context), fc.call_id, arguments)
-            return await memory.call_tool(name, arguments, operation_id=operation)
+            return await memory.call_tool(name, arguments, **_marks(fc, run_context, arguments))
 
         return acall
 
 
-def _answer(fc: Any, run_context: Any) -> str | None:
+def _messages(run_context: Any) -> list[Any]:
+    """Return the messages of the run, as far as it has gone; none in releases whose run context has none."""
+    return [each for each in getattr(run_context, "messages", None) or [] if not each.from_history]
+
+
+def _began_at(run_context: Any) -> float | None:
+    """Return when the run began, by time.monotonic(); None where Agno does not say so."""
+    begun = [each.created_at for each in _messages(run_context) if each.created_at]
+    # Whole seconds: it may have begun a little later.
+    return time.monotonic() - max(time.time() - begun[0], 0) if begun else None
+
+
+def _marks(fc: Any, run_context: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return how a write is marked: with its operation, and with the message that the model is answering."""
+    messages = [each for each in _messages(run_context) if each.role not in SYSTEM_ROLES]
+    asked = [place for place, each in enumerate(messages) if each.role == "user"]
+    sources = [row_id(run_context.run_id, asked[-1])] if asked else None
+    operation = operation_of(_answer(fc, messages) or _call_of(fc), fc.call_id, arguments)
+    return {"operation_id": operation, "from_messages": sources}
+
+
+def _answer(fc: Any, messages: list[Any]) -> str | None:
     """Return the id of the model's message that has a call."""
-    for message in reversed(getattr(run_context, "messages", None) or []):
+    for message in reversed(messages):
         if any(call.get("id") == fc.call_id for call in message.tool_calls or []):
             return str(message.id)
     return None
+
+
+def _call_of(fc: Any) -> str:
+    """Return an id of the object of a call, which Agno makes once for an answer, and keeps when it calls again."""
+    return str(vars(fc).setdefault(_CALL, uuid7()))

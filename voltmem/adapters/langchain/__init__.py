@@ -20,16 +20,20 @@ With a ``voltmem.sync.PostgresStorage``, both also support ``invoke()`` and ``st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, NotRequired, Unpack
 
+from voltmem._agents.compact_when import CompactWhen, background_of
 from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory
 from voltmem._agents.windows import check_window
+from voltmem._areas.recall import check_recall
 from voltmem._repr import safe_repr
-from voltmem._values import UNSET, Unset, check_id, check_user
+from voltmem._values import UNSET, Unset, check_flag, check_id, check_user
 from voltmem.adapters._either import EitherStorage
+from voltmem.adapters._recalled import Recalled
+from voltmem.adapters._working_memory import after_system
 from voltmem.adapters.langchain._messages import FORMAT, to_langchain, to_native
 from voltmem.adapters.langchain._working_memory import VoltMemWorkingMemory
 from voltmem.errors import InvalidInputError, MissingExtraError
@@ -48,10 +52,10 @@ __all__ = [
 ]
 
 try:
-    from langchain.agents.middleware import AgentMiddleware, AgentState
+    from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
     from langchain.agents.middleware.types import PrivateStateAttr
     from langchain_core.chat_history import BaseChatMessageHistory
-    from langchain_core.messages import BaseMessage, RemoveMessage
+    from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage
     from langgraph.config import get_config
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.runtime import Runtime
@@ -100,11 +104,15 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         user_id: The user of the conversations. Not given: the user_id of each run's context, an attribute or a key. A
             run whose context has none is refused.
         resource_id: The agent or project of new conversations.
+        compact_when: When to summarise what is old, beside the runs; None: only ``memory.compact()`` does.
+        recall: Whether to put what the user's conversations have about the question before the messages of each
+            request, after the system's, as quoted data in a message of the user's. It is not in the agent's state, nor
+            stored; what the state has anyway is left out. The storage needs search=True, or recall=Recall(…).
         window: Which messages are the history, as in ``memory.messages()``: limit, turns or tokens; count,
             shorten_results.
 
-    Loading takes one round trip. Storing takes one before each call of the model, and one at the end. These errors are
-    raised before the model is called:
+    Loading takes one round trip. Storing takes one before each call of the model, and one at the end; recall one for
+    each question. These errors are raised before the model is called:
 
     Raises:
         ConversationNotFoundError: The conversation is another user's.
@@ -120,6 +128,8 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         *,
         user_id: str | Unset = UNSET,
         resource_id: str = DEFAULT_RESOURCE_ID,
+        compact_when: CompactWhen | None = None,
+        recall: bool = False,
         **window: Unpack[Window],
     ) -> None:
         super().__init__()
@@ -129,6 +139,12 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         self._storage = EitherStorage(storage)
         self._user_id = user_id
         self._resource_id = resource_id
+        background_of(self._storage.asynchronous, compact_when)  # checks it
+        self._compact_when = compact_when
+        check_flag("recall", recall)
+        if recall:
+            check_recall(self._storage.asynchronous)
+        self._recalled = Recalled() if recall else None
         check_window(window)
         self._window = window
         self._looks = Looks()
@@ -161,6 +177,39 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
     async def aafter_agent(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
         """Store the answer."""
         return await self._storage.run_async(partial(self._store, state, runtime))
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any] | AIMessage:
+        """Put what was recalled before the messages of the request."""
+        if self._recalled is None or _is_called_by_a_tool():
+            return handler(request)
+        return handler(
+            self._storage.run(partial(self._with_recalled, request, self._recalled), "ainvoke() or astream()")
+        )
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any] | AIMessage:
+        """Put what was recalled before the messages of the request."""
+        if self._recalled is None or _is_called_by_a_tool():
+            return await handler(request)
+        return await handler(await self._storage.run_async(partial(self._with_recalled, request, self._recalled)))
+
+    async def _with_recalled(
+        self, request: ModelRequest[Any], recalled: Recalled, storage: Storage
+    ) -> ModelRequest[Any]:
+        asked = next((each for each in reversed(request.messages) if isinstance(each, HumanMessage)), None)
+        if asked is None:
+            return request
+        memory = self._memory(request.runtime, storage)
+        shown = [each.id for each in request.messages]
+        quote = await recalled.quote(storage, memory.user_id, memory.conversation_id, str(asked.text), shown)
+        if quote is None:
+            return request
+        start = after_system(request.messages, lambda each: each.type == "system")
+        messages = [*request.messages[:start], HumanMessage(quote.text), *request.messages[start:]]
+        return request.override(messages=messages)
 
     async def _load(self, state: VoltMemState, runtime: Runtime[Any], storage: Storage) -> Command[Any] | None:
         if _is_called_by_a_tool():
@@ -208,7 +257,9 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
             raise InvalidInputError(
                 'the run names no conversation: pass a thread_id, as in config={"configurable": {"thread_id": "…"}}'
             )
-        memory = NativeMemory(storage, user_id, str(thread_id), resource_id=self._resource_id)
+        memory = NativeMemory(
+            storage, user_id, str(thread_id), resource_id=self._resource_id, compact_when=self._compact_when
+        )
         return memory.since(self._looks.last((memory.user_id, memory.conversation_id)))
 
 
@@ -254,6 +305,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         user_id: The user of the conversation.
         conversation_id: The id of the conversation, which is created on the first write.
         resource_id: The agent or project of a new conversation.
+        compact_when: When to summarise what is old, beside the runs; None: only ``memory.compact()`` does.
         window: Which messages are the history, as in ``memory.messages()``: limit, turns or tokens; count,
             shorten_results.
     """
@@ -265,6 +317,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         conversation_id: str,
         *,
         resource_id: str = DEFAULT_RESOURCE_ID,
+        compact_when: CompactWhen | None = None,
         **window: Unpack[Window],
     ) -> None:
         check_user("user_id", user_id, "a conversation belongs to one user")
@@ -273,6 +326,8 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         self._user_id = user_id
         self._conversation_id = conversation_id
         self._resource_id = resource_id
+        background_of(self._storage.asynchronous, compact_when)  # checks it
+        self._compact_when = compact_when
         check_window(window)
         self._window = window
         self._loaded: list[BaseMessage] | None = None
@@ -339,6 +394,10 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
     def _memory(self, storage: Storage) -> NativeMemory:
         if self._first_memory is None:
             self._first_memory = NativeMemory(
-                storage, self._user_id, self._conversation_id, resource_id=self._resource_id
+                storage,
+                self._user_id,
+                self._conversation_id,
+                resource_id=self._resource_id,
+                compact_when=self._compact_when,
             )
         return NativeMemory.of(self._first_memory, storage)  # it knows what the others have seen

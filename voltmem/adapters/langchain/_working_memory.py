@@ -17,6 +17,7 @@ try:
     from langchain.tools import ToolRuntime
     from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
     from langchain_core.tools import StructuredTool
+    from langgraph.runtime import Runtime
 except ImportError as error:
     raise MissingExtraError("langchain", "langchain") from error
 
@@ -56,6 +57,14 @@ class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
         kinds: tuple[type[Handle], ...] = (WorkingMemoryHandle, BlockingHandle)
         self._kept: KeptMemory[Handle] = KeptMemory(memory, read_only=read_only, may_clear=may_clear, kinds=kinds)
         self.tools = [self._tool(tool) for tool in self._kept.tools()]
+
+    def before_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
+        """Remember that the run begins now: it does not write if its user is deleted afterwards."""
+        self._kept.begin(runtime.context)
+
+    async def abefore_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
+        """Remember that the run begins now."""
+        self._kept.begin(runtime.context)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]

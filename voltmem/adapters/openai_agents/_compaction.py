@@ -18,6 +18,8 @@ PLACEHOLDER: Final = "Items that OpenAI has compacted."
 _MODULE: Final = "agents.memory.openai_responses_compaction_session"
 _REPLACING: Final = frozenset({"_replace_underlying_session_items", "_run_compaction_locked", "run_compaction"})
 _RESTORING: Final = frozenset({"_restore_underlying_session_items"})
+_PREPARING: Final = "prepare_input_with_session"
+_MOST_FRAMES: Final = 15
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,18 @@ def caller() -> Literal["replacing", "restoring"] | None:
         return None
     name = frame.f_code.co_name
     return "replacing" if name in _REPLACING else "restoring" if name in _RESTORING else None
+
+
+def asks_for_model() -> bool:
+    """
+    Return whether the method which asks is awaited by the runner for what it shows a model.
+
+    With the limit of a RunConfig, the runner passes a number, as it does where it compares items with those it added.
+    The calling functions tell the two apart. If a later SDK has others, the items are exactly those that are stored.
+    """
+    frame = currentframe()
+    for _ in range(_MOST_FRAMES):
+        frame = frame and frame.f_back
+        if frame is not None and frame.f_code.co_name == _PREPARING:
+            return str(frame.f_globals.get("__name__")).startswith("agents.")
+    return False

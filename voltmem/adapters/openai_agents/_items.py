@@ -111,6 +111,11 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
     return [cast(TResponseInputItem, item) for item in valid]
 
 
+def is_of_system(item: TResponseInputItem) -> bool:
+    """Return whether the system says the item: some models take it only before all others."""
+    return item.get("role") in ("system", "developer")
+
+
 def items_for_model(
     begin: Sequence[NativeMessage], later: Sequence[TResponseInputItem], most: int | None
 ) -> list[TResponseInputItem]:

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import dropwhile
-from typing import Any, Generic
+from typing import Any, Final, Generic
 
+from voltmem._agents.compact_when import CompactWhen, background_of
 from voltmem._agents.compaction import read_whole, waits
 from voltmem._agents.native import NativeMemory
 from voltmem._agents.recalled import unseen
@@ -16,8 +17,9 @@ from voltmem._areas.moments import quote_moments
 from voltmem._areas.summaries import Made, store_summary
 from voltmem._repr import safe_repr
 from voltmem._values import check_id, check_user, json_value
-from voltmem.adapters.openai_agents._compaction import PLACEHOLDER, Line, Snapshot, caller
-from voltmem.adapters.openai_agents._items import FORMAT, items_for_model, to_items, to_messages
+from voltmem.adapters._working_memory import after_system
+from voltmem.adapters.openai_agents._compaction import PLACEHOLDER, Line, Snapshot, asks_for_model, caller
+from voltmem.adapters.openai_agents._items import FORMAT, is_of_system, items_for_model, to_items, to_messages
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -31,6 +33,14 @@ except ImportError as error:
     raise MissingExtraError("openai-agents", "openai-agents") from error
 
 _log = logging.getLogger("voltmem")
+
+
+_ASKED: Final = "voltmem_asked"
+
+
+def asked_of(context: RunContextWrapper[Any]) -> list[str] | None:
+    """Return the ids of the user's messages that a session has stored last in the run of a context; None: none has."""
+    return vars(context.usage).get(_ASKED)
 
 
 class VoltMemSession(Generic[TContext]):
@@ -53,6 +63,7 @@ class VoltMemSession(Generic[TContext]):
             the function's result, raises InvalidInputError.
         resource_id: The agent or project of a new conversation.
         session_settings: The SDK's settings: ``{"limit": 50}`` passes the newest 50 items to the model.
+        compact_when: When to summarise what is old, beside the runs; None: only ``memory.compact()`` does.
 
     Raises:
         InvalidInputError: An id or the storage is invalid.
@@ -66,6 +77,7 @@ class VoltMemSession(Generic[TContext]):
         user_id: str | Callable[[TContext], str],
         resource_id: str = DEFAULT_RESOURCE_ID,
         session_settings: SessionSettings | dict[str, int | None] | None = None,
+        compact_when: CompactWhen | None = None,
     ) -> None:
         check_storage(storage, Storage)
         check_id(session_id=session_id, resource_id=resource_id)
@@ -76,6 +88,8 @@ class VoltMemSession(Generic[TContext]):
         self._storage = storage
         self._user_id = user_id
         self._resource_id = resource_id
+        background_of(storage, compact_when)  # checks it
+        self._compact_when = compact_when
         self._memory_of: tuple[str, NativeMemory] | None = None
         self._quoted: tuple[tuple[str, str], list[TResponseInputItem]] | None = None
         self._given: datetime | None = None  # the time of the newest message that a model was given
@@ -93,10 +107,10 @@ class VoltMemSession(Generic[TContext]):
 
         Args:
             limit: The maximum number of items, which are returned exactly as stored: the runner compares them with the
-                items it has added. None, or the limit of session_settings: the items for a model, by the rules of
-                to_responses(): without those that providers refuse, and without ids that demand a reasoning which may
-                not be there. Set the limit of a session here and not in a RunConfig, which a session cannot see. They
-                begin with a summary of what is older, if ``memory.compact()`` or OpenAI's compaction session made one.
+                items it has added. None, the limit of session_settings, or that of a run's RunConfig: the items for a
+                model, by the rules of to_responses(): without those that providers refuse, and without ids that demand
+                a reasoning which may not be there. They begin with a summary of what is older, if ``memory.compact()``
+                or OpenAI's compaction session made one.
             wrapper: The run, for a session that takes its user from the run's context. The runner passes it.
 
         Raises:
@@ -108,7 +122,7 @@ class VoltMemSession(Generic[TContext]):
         settings = resolve_session_limit(None, self.session_settings)
         most = settings if limit is None else limit
         memory = self._memory(wrapper)
-        if limit is not None and limit != settings:
+        if limit is not None and limit != settings and not asks_for_model():
             items = to_items(await memory.with_files(await memory.newest_messages(limit)))
             return items[-limit:] if limit else items
         begin, found = await memory.newest_after_summary(most, format=FORMAT)
@@ -117,7 +131,8 @@ class VoltMemSession(Generic[TContext]):
 
     async def recalled(self, data: CallModelData[Any]) -> ModelInputData:
         """
-        Put what the user's conversations have about the question before what the model is shown, as quoted data.
+        Put what the user's conversations have about the question before what the model is shown, as quoted data, after
+        a summary and what else is the system's.
 
         ::
 
@@ -136,14 +151,17 @@ class VoltMemSession(Generic[TContext]):
         question = self._user_of(wrapper), asked
         if self._quoted is None or self._quoted[0] != question:
             self._quoted = question, await self._quote(asked, wrapper)
-        return ModelInputData(input=[*self._quoted[1], *shown.input], instructions=shown.instructions)
+        start = after_system(shown.input, is_of_system)
+        items = [*shown.input[:start], *self._quoted[1], *shown.input[start:]]
+        return ModelInputData(input=items, instructions=shown.instructions)
 
     async def _quote(self, asked: str, wrapper: RunContextWrapper[Any]) -> list[TResponseInputItem]:
         moments = await self._storage.recall(self._user_of(wrapper), asked)
         known: list[NativeMessage] = []
         if any(moment.conversation.id == self.session_id for moment in moments):
-            known = await self._memory(wrapper).newest_messages(resolve_session_limit(None, self.session_settings))
-        quote = quote_moments(unseen(moments, self.session_id, known))
+            most = resolve_session_limit(None, self.session_settings)
+            _, known = await self._memory(wrapper).newest_after_summary(most, format=FORMAT)
+        quote = quote_moments(unseen(moments, self.session_id, (message.id for message in known)))
         return [] if quote is None else to_items([NativeMessage.of(quote)])
 
     async def add_items(
@@ -160,7 +178,9 @@ class VoltMemSession(Generic[TContext]):
         """
         by = caller()
         if by is None:
-            await self._memory(wrapper).add_turn(to_messages(items))
+            stored = await self._memory(wrapper).add_turn(to_messages(items))
+            if wrapper is not None and (asked := [message.id for message in stored if message.role == "user"]):
+                vars(wrapper.usage)[_ASKED] = asked  # the one thing that a run and its calls of tools have in common
         elif by == "replacing":
             await self._replace(items)
 
@@ -197,7 +217,13 @@ class VoltMemSession(Generic[TContext]):
         # The same for all calls of a run, because it has seen the conversation.
         user_id = self._user_of(wrapper)
         if self._memory_of is None or self._memory_of[0] != user_id:
-            memory = NativeMemory(self._storage, user_id, self.session_id, resource_id=self._resource_id)
+            memory = NativeMemory(
+                self._storage,
+                user_id,
+                self.session_id,
+                resource_id=self._resource_id,
+                compact_when=self._compact_when,
+            )
             self._memory_of = user_id, memory
         return self._memory_of[1]
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem.adapters._working_memory import KeptMemory, after_system
+from voltmem.adapters.openai_agents._items import is_of_system
+from voltmem.adapters.openai_agents._session import asked_of
 from voltmem.errors import MissingExtraError
 
 try:
     from agents import FunctionTool, TResponseInputItem
     from agents.run_config import CallModelData, ModelInputData
     from agents.tool_context import ToolContext
+    from agents.util._types import MaybeAwaitable
 except ImportError as error:
     raise MissingExtraError("openai-agents", "openai-agents") from error
 
@@ -34,7 +38,8 @@ class VoltMemWorkingMemory:
     As the run's filter, it puts the memory before the items of each request, after a summary, as quoted data in a
     message of the user's, and adds to the instructions what the model is to do with it. A session stores nothing of
     that. Agents without the tools, to which a run hands over, are not shown the memory. Within a run, the SDK makes no
-    call twice; in another run, each call is a write of its own.
+    call twice; in another run, each call is a write of its own. What the model writes is from the user's messages that
+    a VoltMemSession of the run has stored last, so that forget() finds it.
 
     A conversation that OpenAI's server keeps (conversation_id, previous_response_id) gets the memory anew with each
     request.
@@ -67,16 +72,36 @@ class VoltMemWorkingMemory:
         """Return a request with the memory, for ``RunConfig(call_model_input_filter=…)``."""
         if not any(tool in self.tools for tool in data.agent.tools):
             return data.model_data
-        memory = self._kept.of(data.context)
+        items = data.model_data.input
+        # A request of a run that has begun ends with what a tool returned.
+        begins = bool(items) and items[-1].get("role") == "user"
+        memory = self._kept.begin(data.context) if begins else self._kept.of(data.context)
         message = await memory.as_message()
         shown: list[TResponseInputItem] = [] if message is None else [{"role": "user", "content": message.text}]
         said = (data.model_data.instructions, self._kept.instructions(memory))
-        items = data.model_data.input
-        start = after_system(items, lambda item: item.get("role") in ("system", "developer"))
+        start = after_system(items, is_of_system)
         return ModelInputData(
             input=[*items[:start], *shown, *items[start:]], instructions="\n\n".join(text for text in said if text)
         )
 
+    def after(
+        self, first: Callable[[CallModelData[Any]], MaybeAwaitable[ModelInputData]]
+    ) -> Callable[[CallModelData[Any]], Awaitable[ModelInputData]]:
+        """
+        Return a filter that does this after another one, because a run takes one only.
+
+        ::
+
+            config = RunConfig(call_model_input_filter=memory.after(session.recalled))
+        """
+
+        async def both(data: CallModelData[Any]) -> ModelInputData:
+            made = first(data)
+            given = await made if isawaitable(made) else made
+            return await self(CallModelData(given, data.agent, data.context))
+
+        return both
+
     async def _call(self, name: str, context: ToolContext[Any], arguments: str) -> str:
         memory = self._kept.of(context.context)
-        return await memory.call_tool(name, arguments)
+        return await memory.call_tool(name, arguments, from_messages=asked_of(context))

@@ -13,19 +13,21 @@ Pydantic AI: a conversation store in PostgreSQL, with branches, forks and revisi
     await save_history(memory, result.new_messages())
 
     agent = Agent(model, capabilities=[VoltMemWorkingMemory(storage.working_memory("ada"))])  # what it writes down
+    agent = Agent(model, capabilities=[VoltMemWindow(storage, user_id="ada", tokens=8_000)])  # what it is shown
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory
-from voltmem.adapters.pydantic_ai._messages import FORMAT, to_message, to_model_messages
+from voltmem.adapters.pydantic_ai._messages import FORMAT, asked_id, said, to_message, to_model_messages
 from voltmem.adapters.pydantic_ai._store import DEFAULT_USER_ID, VoltMemConversationStore
+from voltmem.adapters.pydantic_ai._window import VoltMemWindow
 from voltmem.adapters.pydantic_ai._working_memory import VoltMemWorkingMemory
-from voltmem.models import Message
+from voltmem.models import Message, NativeMessage
 from voltmem.options import Window
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = [
     "DEFAULT_USER_ID",
     "FORMAT",
     "VoltMemConversationStore",
+    "VoltMemWindow",
     "VoltMemWorkingMemory",
     "load_history",
     "save_history",
@@ -59,8 +62,24 @@ async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessa
     """
     Add messages, such as ``result.new_messages()``, to a conversation, all or none. Returns them as stored.
 
+    What a window begins with, a summary or a quote of what was recalled, is left out. The first question of a run has
+    an id made of the run's: VoltMemWorkingMemory names it as the source of what the model writes.
+
     Raises:
         ConversationNotFoundError: The conversation is another user's. Nothing is stored.
         InvalidInputError: A message cannot be stored.
     """
-    return await memory.add_turn(map(to_message, messages))
+    return await memory.add_turn(_to_store(messages))
+
+
+def _to_store(messages: Iterable[ModelMessage]) -> Iterator[NativeMessage]:
+    asked: set[str] = set()
+    for given in messages:
+        message = said(given)
+        if message is None:
+            continue
+        native, run_id = to_message(message), getattr(message, "run_id", None)
+        if native.role == "user" and run_id and run_id not in asked:
+            asked.add(run_id)
+            native = NativeMessage(**{**dict(native), "id": asked_id(run_id)})
+        yield native

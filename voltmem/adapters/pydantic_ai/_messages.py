@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from voltmem._areas.shown import is_shown
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.parts import File, Part, Reasoning, Text, ToolCall, ToolResult, anthropic, plain
@@ -74,6 +76,27 @@ def to_message(message: ModelMessage) -> NativeMessage:
     role = forms.role(payload)
     type_, content = plain.derive_beside(role, forms.read(payload))
     return NativeMessage(role=role, type=type_, content=content, format=FORMAT, payload=payload)
+
+
+def said(message: ModelMessage) -> ModelMessage | None:
+    """Return the message without what this process has only shown a model; None if it has nothing else."""
+    if not isinstance(message, ModelRequest):
+        return message
+    kept = [part for part in message.parts if not _is_shown(part)]
+    if len(kept) == len(message.parts):
+        return message
+    return replace(message, parts=kept) if kept else None
+
+
+def _is_shown(part: ModelRequestPart) -> bool:
+    if not isinstance(part, SystemPromptPart | UserPromptPart) or not isinstance(part.content, str):
+        return False
+    return is_shown("user", part.content)
+
+
+def asked_id(run_id: str) -> str:
+    """Return the id under which save_history() stores the first question of a run."""
+    return f"{run_id}:asked"
 
 
 def to_model_messages(messages: Sequence[NativeMessage]) -> list[ModelMessage]:

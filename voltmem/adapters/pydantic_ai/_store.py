@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from voltmem._agents.compact_when import CompactWhen, background_of
 from voltmem._agents.looks import Looks
+from voltmem._agents.native import NativeMemory
 from voltmem._repr import safe_repr
 from voltmem._values import ANY_USER, JsonObject, check_id, check_id_or_none, uuid7
 from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
-from voltmem.adapters.pydantic_ai._messages import FORMAT, model_messages_of, to_message
+from voltmem.adapters.pydantic_ai._messages import FORMAT, model_messages_of, said, to_message
 from voltmem.errors import (
     ConversationNotFoundError,
     InvalidInputError,
@@ -88,11 +90,22 @@ class VoltMemConversationStore(ConversationStore):
         user_id: The user of the store. ANY_USER: the scope is the user, and a call without a scope concerns all users.
             An empty scope is an InvalidInputError.
         resource_id: The agent or project of new conversations.
+        compact_when: When to summarise what is old, beside the runs; None: only ``memory.compact()`` does. The store
+            loads whole conversations as before: VoltMemWindow shows a model the summary.
     """
 
-    def __init__(self, storage: Storage, *, user_id: Owner, resource_id: str = DEFAULT_RESOURCE_ID) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        user_id: Owner,
+        resource_id: str = DEFAULT_RESOURCE_ID,
+        compact_when: CompactWhen | None = None,
+    ) -> None:
         super().__init__()
         self._branches = Branches(storage, FORMAT, user_id=user_id, resource_id=resource_id)
+        background_of(storage, compact_when)  # checks it
+        self._compact_when = compact_when
         self._storage = storage
         self._user_id = user_id
         self._looks = Looks()
@@ -194,6 +207,9 @@ class VoltMemConversationStore(ConversationStore):
                     await branches.move_head(conversation_id, record.head_id)
         except (ConversationNotFoundError, RevisionConflictError) as error:
             raise ConversationConflict(conversation_id) from error
+        if messages and self._compact_when is not None:
+            memory = NativeMemory(self._storage, user_id, conversation_id, compact_when=self._compact_when)
+            memory.compact_after(messages[-1])
 
     async def delete_record(self, conversation_id: str, *, expected_revision: str) -> None:
         """
@@ -361,7 +377,8 @@ def _record_to_payload(record: ConversationRecord) -> JsonObject:
 
 def _entry_to_message(entry: ConversationEntry) -> NativeMessage:
     check_id(id=entry.id)
-    return NativeMessage(**{**dict(to_message(entry.message)), "id": entry.id, "parent_id": entry.parent_id or ""})
+    message = said(entry.message) or entry.message  # others refer to it by its id
+    return NativeMessage(**{**dict(to_message(message)), "id": entry.id, "parent_id": entry.parent_id or ""})
 
 
 def _to_entries(line: Sequence[NativeMessage], conversation_id: str) -> list[ConversationEntry]:

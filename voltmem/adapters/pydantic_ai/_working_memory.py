@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem.adapters._working_memory import KeptMemory, operation_of
+from voltmem.adapters.pydantic_ai._messages import asked_id
 from voltmem.errors import MissingExtraError
 
 if TYPE_CHECKING or find_spec("pydantic_ai.capabilities"):
@@ -41,7 +42,8 @@ class VoltMemWorkingMemory(AbstractCapability[Any]):
 
     The memory is in a user's part, as quoted data, after the system prompt. It is in no message of the run's result,
     so it is not stored with the conversation. A tool call that durable execution makes again, in the same step of the
-    same run, changes nothing.
+    same run, changes nothing. What the model writes is from the run's first question, as save_history() stores it, so
+    that forget() finds it; a conversation store gives the question another id afterwards.
 
     Args:
         memory: The handle; or a function of the run's deps that returns it.
@@ -100,7 +102,9 @@ class VoltMemWorkingMemory(AbstractCapability[Any]):
 
 async def _call(memory: WorkingMemoryHandle, name: str, ctx: RunContext[Any], **arguments: Any) -> str:
     step = ctx.run_id and f"{ctx.run_id}:{ctx.run_step}"  # a workflow engine has these, and not the messages
-    return await memory.call_tool(name, arguments, operation_id=operation_of(step, ctx.tool_call_id, arguments))
+    operation = operation_of(step, ctx.tool_call_id, arguments)
+    sources = [asked_id(ctx.run_id)] if ctx.run_id else None
+    return await memory.call_tool(name, arguments, operation_id=operation, from_messages=sources)
 
 
 def _beginning_with(text: str, messages: list[ModelMessage]) -> list[ModelMessage]:
