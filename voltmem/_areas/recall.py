@@ -15,7 +15,7 @@ from voltmem._areas.search import check_search
 from voltmem._areas.words import USER
 from voltmem._postgres.driver import logger
 from voltmem._tables import Tables, rendered
-from voltmem._values import check_count, check_id_or_none, check_text, check_time, check_user, user_key
+from voltmem._values import check_count, check_flag, check_id_or_none, check_text, check_time, check_user, user_key
 from voltmem.models import Conversation, Message
 from voltmem.options import RECALL_LIMIT
 
@@ -77,10 +77,11 @@ def _moments(rows: Iterable[Record], limit: int) -> list[Moment]:
     return moments
 
 
-def check_recall(storage: Recalling) -> None:
-    """Raise InvalidOptionError if the storage can recall nothing."""
-    if storage._meaning is None:
-        check_search(storage._options)
+def check_recall(recall: bool, storage: Recalling) -> None:
+    """Check an adapter's recall=. InvalidOptionError for a storage that can recall nothing."""
+    check_flag("recall", recall)
+    if recall:
+        storage._check_recall()
 
 
 class _Meant(NamedTuple):
@@ -139,7 +140,7 @@ class Recalling(Area):
             if time is not None:
                 check_time(name, time)
         check_id_or_none(conversation_id=conversation_id, resource_id=resource_id)
-        check_recall(self)
+        self._check_recall()
         if self._options.on_limit == "delete" and self._options.storage_limit is not None:
             _warn_once(self._options.tables)
         meant = await self._meant(text)
@@ -162,6 +163,10 @@ class Recalling(Area):
             sql = rendered(RecallStatements, meant.tables)
             rows = await self._executor.fetch(sql.recall, *arguments, meant.model, meant.vector)
         return _moments(rows, limit)
+
+    def _check_recall(self) -> None:
+        if self._meaning is None:
+            check_search(self._options)
 
     async def _meant(self, text: str) -> _Meant | None:
         """Return what the text means; None without vectors."""

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.native import Payload, list_payloads
-from voltmem._agents.windows import check_window
 from voltmem._areas.area import check_storage
-from voltmem._areas.recall import check_recall
 from voltmem._repr import safe_repr
-from voltmem._values import UNSET, AnyUser, JsonObject, Unset, check_flag
+from voltmem._values import UNSET, AnyUser, JsonObject, Unset
 from voltmem.adapters.agno._documents import (
     document_of,
     epoch_seconds,
@@ -24,7 +22,7 @@ from voltmem.adapters.agno._documents import (
     read_by_agno,
 )
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
-from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of, text_of
+from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of
 from voltmem.adapters.agno._selection import Selection, seconds_or_none
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions, resource_id_of, with_title
 from voltmem.errors import ConversationNotFoundError
@@ -108,12 +106,7 @@ class VoltMemDb(AsyncBaseDb):
         self.last_error: Exception | None = None
         """The last error of a method that Agno called; None: no error yet."""
         self._on_error = on_error
-        self._sessions = Sessions(self.storage, user_id, runs, compact_when)
-        check_flag("recall", recall)
-        if recall:
-            check_recall(self.storage)
-        check_window(window)
-        self._recall, self._window = recall, window
+        self._sessions = Sessions(self.storage, user_id, runs, compact_when, recall, window)
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -341,8 +334,7 @@ class VoltMemDb(AsyncBaseDb):
         """
         with self._reporting_errors():
             owner = await self._sessions.require_owner(session.session_id, user_id)
-            recall = text_of(_message_of(run_input)) if self._recall else None
-            history = await self._sessions.window(session.session_id, owner, _ALL_KINDS, recall, self._window)
+            history = await self._sessions.window(session.session_id, owner, _ALL_KINDS, _message_of(run_input))
             _show_once(session, [Message.from_dict(each) for each in history])
 
     # --- not supported ----------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from pydantic import JsonValue
 from voltmem._agents.compact_when import CompactWhen, background_of
 from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory, Payload
+from voltmem._agents.windows import check_window
+from voltmem._areas.recall import check_recall
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, check_count, check_owner, check_user
 from voltmem.adapters.agno._documents import objects_of
 from voltmem.adapters.agno._runs import (
@@ -24,6 +26,7 @@ from voltmem.adapters.agno._runs import (
     plain_message,
     row_id,
     run_id_of,
+    text_of,
     to_history,
     to_messages,
     to_runs,
@@ -61,6 +64,8 @@ class Sessions:
             user "default". ANY_USER: such a call concerns all users' sessions.
         runs: The number of newest runs to read from a session; None: all.
         compact_when: When to summarise what is old in a session, beside the runs; None: never.
+        recall: Whether windows begin with what was recalled for the question.
+        window: What windows have, as in ``memory.messages()``.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Sessions:
         user_id: str | AnyUser | Unset,
         runs: int | None,
         compact_when: CompactWhen | None = None,
+        recall: bool = False,
+        window: Window | None = None,
     ) -> None:
         if user_id is not UNSET:
             check_owner("user_id", user_id)
@@ -78,6 +85,10 @@ class Sessions:
         self.storage = storage
         self.runs = runs
         self._compact_when = compact_when
+        check_recall(recall, storage)
+        self._recall = recall
+        self._window: Window = window or {}
+        check_window(self._window)
         self._is_of_one_user = isinstance(user_id, str)
         self._default_owner: Owner = DEFAULT_USER_ID if user_id is UNSET else user_id
         # By session and run. A run whose input was stored, and a session that was read (with "" as its run), have no
@@ -88,7 +99,7 @@ class Sessions:
     def for_user(self, user_id: str) -> Sessions:
         """Return the same sessions, limited to one user."""
         user_id = check_user("user_id", user_id, "for_user() is for one user")
-        return Sessions(self.storage, user_id, self.runs, self._compact_when)
+        return Sessions(self.storage, user_id, self.runs, self._compact_when, self._recall, self._window)
 
     def resolve_owner(self, user_id: object, *, default: Owner | None = None) -> Owner | None:
         """
@@ -164,16 +175,17 @@ class Sessions:
         return (kept, found) if found or kept.payload is not None else None
 
     async def window(
-        self, session_id: str, user_id: str, formats: Formats, recall: str | None, window: Window
+        self, session_id: str, user_id: str, formats: Formats, question: JsonObject | None
     ) -> list[JsonObject]:
         """
-        Return the window of ``memory.messages()`` for these arguments, as messages of Agno's.
+        Return the window of ``memory.messages()`` for a question, as messages of Agno's.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
         memory = NativeMemory(self.storage, user_id, session_id)
-        found = await memory.native_messages(recall=recall, **window)
+        asked = text_of(question) if self._recall and question is not None else None
+        found = await memory.native_messages(recall=asked, **self._window)
         return to_history(await memory.with_files(found), formats)
 
     async def save(

@@ -11,17 +11,14 @@ from typing import Any, Protocol, Self, Unpack
 
 from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.native import Payload, list_payloads
-from voltmem._agents.windows import check_window
 from voltmem._areas.area import access, check_storage
-from voltmem._areas.recall import check_recall
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._repr import safe_repr
-from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, check_flag, short_repr
+from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
 from voltmem.adapters._working_memory import after_system
 from voltmem.adapters.agno._blocking import Blocking
 from voltmem.adapters.agno._documents import document_of, left_out_if_unreadable
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
-from voltmem.adapters.agno._runs import text_of
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions
 from voltmem.adapters.agno._sessions_of_1 import (
     SESSION_CLASSES,
@@ -126,12 +123,7 @@ class VoltMemStorage:
             check_storage(storage, BlockingStorage)
             prepare = storage.asynchronous.open
         self.auto_upgrade_schema = auto_upgrade_schema
-        self._sessions = Sessions(storage.asynchronous, user_id, runs, compact_when)
-        check_flag("recall", recall)
-        if recall:
-            check_recall(storage.asynchronous)
-        check_window(window)
-        self._recall, self._window = recall, window
+        self._sessions = Sessions(storage.asynchronous, user_id, runs, compact_when, recall, window)
         self._blocking = Blocking(storage, prepare)
         self._mode: Mode = "agent"
         self.mode = mode
@@ -323,11 +315,11 @@ class VoltMemStorage:
     def _showing_window(self, agent: Any, messages: list[Any]) -> Iterator[None]:
         start = after_system(messages, lambda each: each.role in SYSTEM_ROLES)
         new = [each for each in messages[start:] if not each.from_history]
-        recall = text_of(document_of(new[0], "message")) if self._recall and new else None
+        question = document_of(new[0], "message") if new else None
 
         async def read() -> list[JsonObject]:
             where = agent.run_response.session_id, await self._owner_of_run(agent), formats_of("agent")
-            return await self._sessions.window(*where, recall, self._window)
+            return await self._sessions.window(*where, question)
 
         kind = type(messages[0]) if messages else None
         history = [kind(**{**each, "from_history": True}) for each in self._blocking.call(read)] if kind else []

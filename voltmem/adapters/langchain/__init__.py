@@ -30,7 +30,7 @@ from voltmem._agents.native import NativeMemory
 from voltmem._agents.windows import check_window
 from voltmem._areas.recall import check_recall
 from voltmem._repr import safe_repr
-from voltmem._values import UNSET, Unset, check_flag, check_id, check_user
+from voltmem._values import UNSET, Unset, check_id, check_user
 from voltmem.adapters._either import EitherStorage
 from voltmem.adapters._recalled import Recalled
 from voltmem.adapters._working_memory import after_system
@@ -141,9 +141,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         self._resource_id = resource_id
         background_of(self._storage.asynchronous, compact_when)  # checks it
         self._compact_when = compact_when
-        check_flag("recall", recall)
-        if recall:
-            check_recall(self._storage.asynchronous)
+        check_recall(recall, self._storage.asynchronous)
         self._recalled = Recalled() if recall else None
         check_window(window)
         self._window = window

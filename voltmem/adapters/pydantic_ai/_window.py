@@ -11,7 +11,7 @@ from voltmem._agents.native import NativeMemory
 from voltmem._agents.windows import check_window
 from voltmem._areas.area import check_storage
 from voltmem._areas.recall import check_recall
-from voltmem._values import check_flag, check_user
+from voltmem._values import check_user
 from voltmem.adapters.pydantic_ai._messages import to_model_messages
 from voltmem.errors import MissingExtraError
 from voltmem.options import Window
@@ -72,9 +72,7 @@ class VoltMemWindow(AbstractCapability[Any]):
         check_storage(storage, Storage)
         if not callable(user_id):
             check_user("user_id", user_id, "a conversation belongs to one user")
-        check_flag("recall", recall)
-        if recall:
-            check_recall(storage)
+        check_recall(recall, storage)
         check_window(window)
         self.id = "voltmem_window"
         self._storage = storage
