@@ -10,11 +10,12 @@ from typing import Any, Final, cast
 import pytest
 from agents import RunConfig, Runner, SessionSettings
 from agents.testing import ScriptedModel, assistant_message
+from langchain.agents import create_agent
 from langchain_core.messages import BaseMessage, HumanMessage
 from pydantic_ai.messages import ModelRequest
 
 from tests.adapters.agents import ANSWER, RUNS, Call, Shown, Turn
-from tests.adapters.langchain.scripted import texts
+from tests.adapters.langchain.scripted import C1, scripted, texts, user_input
 from tests.adapters.openai_agents.runs import agent as openai_agent
 from tests.adapters.openai_agents.runs import items
 from tests.conftest import MakeStorage
@@ -163,6 +164,25 @@ async def test_an_agent_recalls_what_its_user_said_as_data(
     assert "bob" not in str(shown)
     assert "earlier-conversations" not in str(others)
     assert (await said_in(storage))[len(said) + 2 :] == ["Which coat did I buy for Oslo?", ANSWER]
+
+
+async def test_a_question_that_is_asked_again_is_recalled_again(make_storage: MakeStorage, migrated: str) -> None:
+    """What was forgotten since then is not quoted, though the middleware and the session are the same."""
+    storage = make_storage(search=True, storage_limit=None)
+    old = await storage.conversation("ada", "old").add({"role": "user", "content": "I bought a green coat."})
+    asked = "Which coat did I buy?"
+    of_langchain, of_openai = scripted(ANSWER, ANSWER), ScriptedModel([[assistant_message(ANSWER)]] * 2)
+    kept: Any = create_agent(of_langchain, middleware=[VoltMemMiddleware(storage, user_id="ada", recall=True)])
+    session: VoltMemSession[Any] = VoltMemSession("c2", storage, user_id="ada")
+    config = RunConfig(tracing_disabled=True, call_model_input_filter=session.recalled)
+
+    for _ in range(2):
+        await kept.ainvoke(user_input(asked), C1)
+        await Runner.run(openai_agent(of_openai), asked, session=session, run_config=config)
+        await storage.forget("ada", [old.id])
+
+    assert ["green" in str(request) for request in of_langchain.requests] == [True, False]
+    assert ["green" in str(call.input) for call in of_openai.calls] == [True, False]
 
 
 def test_recall_needs_a_search() -> None:

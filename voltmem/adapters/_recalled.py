@@ -18,10 +18,16 @@ class Recalled:
     """What an adapter's object, which serves many runs, has recalled: for each conversation the newest question."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[tuple[str, str], tuple[str, list[Moment]]] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str], tuple[str | None, list[Moment]]] = OrderedDict()
 
     async def quote(
-        self, storage: Storage, user_id: str, conversation_id: str, asked: str, shown: Iterable[str | None]
+        self,
+        storage: Storage,
+        user_id: str,
+        conversation_id: str,
+        question_id: str | None,
+        asked: str,
+        shown: Iterable[str | None],
     ) -> Message | None:
         """
         Return a message that quotes what the user's conversations have about a question; None if they have nothing.
@@ -30,16 +36,18 @@ class Recalled:
             storage: The storage.
             user_id: The user.
             conversation_id: The conversation.
-            asked: The question.
+            question_id: The id of the question. When it is asked again, it is another one: what was recalled for it may
+                be deleted since.
+            asked: Its text.
             shown: The ids of the messages of the conversation that the model is shown anyway. They are left out.
 
         One round trip; none for the same question again.
         """
         key = user_id, conversation_id
-        question, moments = self._found.get(key, ("", []))
-        if question != asked:
+        known, moments = self._found.get(key, (None, []))
+        if known is None or known != question_id:
             moments = await storage.recall(user_id, asked)
-            self._found[key] = asked, moments
+            self._found[key] = question_id, moments
             self._found.move_to_end(key)
             if len(self._found) > _MOST:
                 self._found.popitem(last=False)

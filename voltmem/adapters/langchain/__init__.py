@@ -202,7 +202,8 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
             return request
         memory = self._memory(request.runtime, storage)
         shown = [each.id for each in request.messages]
-        quote = await recalled.quote(storage, memory.user_id, memory.conversation_id, str(asked.text), shown)
+        of = memory.user_id, memory.conversation_id
+        quote = await recalled.quote(storage, *of, asked.id, str(asked.text), shown)
         if quote is None:
             return request
         start = after_system(request.messages, lambda each: each.type == "system")

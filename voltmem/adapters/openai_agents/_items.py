@@ -116,6 +116,11 @@ def is_of_system(item: TResponseInputItem) -> bool:
     return item.get("role") in ("system", "developer")
 
 
+def begins_run(items: Sequence[TResponseInputItem]) -> bool:
+    """Return whether this is the first request of a run: later ones end with what a tool returned."""
+    return bool(items) and items[-1].get("role") == "user"
+
+
 def items_for_model(
     begin: Sequence[NativeMessage], later: Sequence[TResponseInputItem], most: int | None
 ) -> list[TResponseInputItem]:

@@ -19,7 +19,14 @@ from voltmem._repr import safe_repr
 from voltmem._values import check_id, check_user, json_value
 from voltmem.adapters._working_memory import after_system
 from voltmem.adapters.openai_agents._compaction import PLACEHOLDER, Line, Snapshot, asks_for_model, caller
-from voltmem.adapters.openai_agents._items import FORMAT, is_of_system, items_for_model, to_items, to_messages
+from voltmem.adapters.openai_agents._items import (
+    FORMAT,
+    begins_run,
+    is_of_system,
+    items_for_model,
+    to_items,
+    to_messages,
+)
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -149,7 +156,7 @@ class VoltMemSession(Generic[TContext]):
         asked = next((m.text for m in reversed(to_messages(shown.input)) if m.role == "user"), "")
         wrapper: RunContextWrapper[Any] = RunContextWrapper(data.context)
         question = self._user_of(wrapper), asked
-        if self._quoted is None or self._quoted[0] != question:
+        if self._quoted is None or self._quoted[0] != question or begins_run(shown.input):
             self._quoted = question, await self._quote(asked, wrapper)
         start = after_system(shown.input, is_of_system)
         items = [*shown.input[:start], *self._quoted[1], *shown.input[start:]]

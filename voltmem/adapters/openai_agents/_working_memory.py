@@ -9,7 +9,7 @@ from typing import Any
 
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem.adapters._working_memory import KeptMemory, after_system
-from voltmem.adapters.openai_agents._items import is_of_system
+from voltmem.adapters.openai_agents._items import begins_run, is_of_system
 from voltmem.adapters.openai_agents._session import asked_of
 from voltmem.errors import MissingExtraError
 
@@ -17,7 +17,6 @@ try:
     from agents import FunctionTool, TResponseInputItem
     from agents.run_config import CallModelData, ModelInputData
     from agents.tool_context import ToolContext
-    from agents.util._types import MaybeAwaitable
 except ImportError as error:
     raise MissingExtraError("openai-agents", "openai-agents") from error
 
@@ -73,9 +72,7 @@ class VoltMemWorkingMemory:
         if not any(tool in self.tools for tool in data.agent.tools):
             return data.model_data
         items = data.model_data.input
-        # A request of a run that has begun ends with what a tool returned.
-        begins = bool(items) and items[-1].get("role") == "user"
-        memory = self._kept.begin(data.context) if begins else self._kept.of(data.context)
+        memory = self._kept.begin(data.context) if begins_run(items) else self._kept.of(data.context)
         message = await memory.as_message()
         shown: list[TResponseInputItem] = [] if message is None else [{"role": "user", "content": message.text}]
         said = (data.model_data.instructions, self._kept.instructions(memory))
@@ -85,7 +82,7 @@ class VoltMemWorkingMemory:
         )
 
     def after(
-        self, first: Callable[[CallModelData[Any]], MaybeAwaitable[ModelInputData]]
+        self, first: Callable[[CallModelData[Any]], Awaitable[ModelInputData] | ModelInputData]
     ) -> Callable[[CallModelData[Any]], Awaitable[ModelInputData]]:
         """
         Return a filter that does this after another one, because a run takes one only.
