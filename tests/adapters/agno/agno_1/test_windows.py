@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,17 @@ async def summarise(messages: list[Message], before: str | None) -> str:
     return f"They spoke of {len(messages)} things."
 
 
+async def compacted(storage: Any) -> None:
+    await storage._background.wait()
+
+
 @pytest.mark.parametrize("way", ["run", "arun", "stream", "astream"])
 async def test_a_model_is_shown_the_window_of_the_session(
     dsn: str, schema: str, plain: PostgresStorage, way: str
 ) -> None:
     """show_windows() puts the summary and what was recalled in the place of Agno's history; nothing of it is stored."""
     blocking = sync.PostgresStorage(dsn, schema=schema, table_prefix=PREFIX, storage_limit=None, search=True)
-    rule = CompactWhen(summarise, messages=3, keep_turns=1)
+    rule, model = CompactWhen(summarise, messages=3, keep_turns=1), FakeModel()
     with VoltMemStorage(storage=blocking, user_id="ada", compact_when=rule, recall=True) as store:
         store.create()
         for name in ("ada", "bob"):
@@ -42,7 +47,7 @@ async def test_a_model_is_shown_the_window_of_the_session(
                 await asyncio.to_thread(list, helper.run(question, stream=True))
             else:
                 [each async for each in await helper.arun(question, stream=True)]
-            await asyncio.to_thread(blocking.run, lambda storage: storage._background.wait())
+            await asyncio.to_thread(blocking.run, compacted)
     await asyncio.to_thread(blocking.close)
 
     summary, quote, *others = model.calls[-1]

@@ -57,6 +57,7 @@ def test_run_shows_a_window(dsn: str, migrated: str) -> None:
     """VoltMemSyncDb has the same hook."""
     with sync.PostgresStorage(dsn, schema=migrated, storage_limit=None) as blocking:
         db: Any = VoltMemSyncDb(blocking, limit=2)
+        model = FakeModel()
         for number in range(3):
             model = FakeModel()
             agent(db, model, pre_hooks=[db.show_window]).run(str(number))
