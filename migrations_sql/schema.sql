@@ -1624,7 +1624,7 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_messages(of_user text, message_ids text[])
+CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_messages(of_user text, message_ids text[], only_in text)
  RETURNS TABLE(messages bigint, conversations bigint, vectors bigint, steps bigint, memory text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1638,14 +1638,23 @@ DECLARE
     derived record;
     of_conversations jsonb;
     is_gone boolean;
+    within text[] := CASE WHEN only_in IS NOT NULL THEN ARRAY[only_in] END;
+    forks text[] := within;
 BEGIN
+    -- In steps: Citus runs no recursive query over several workers.
+    WHILE forks IS NOT NULL LOOP
+        SELECT array_agg(c.id) INTO forks
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
+        within := within || forks;
+    END LOOP;
     messages := 0;
     conversations := 0;
     vectors := 0;
     steps := 0;
     FOR conversation IN
         SELECT c.id FROM "public".voltagent_memory_conversations AS c
-        WHERE c.user_id = of_user AND EXISTS (
+        WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND EXISTS (
             SELECT 1 FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
         )
@@ -1679,7 +1688,8 @@ BEGIN
     IF to_regclass('"public".voltagent_vector_vectors') IS NOT NULL THEN
         -- Those of messages that were deleted before, without them.
         DELETE FROM "public".voltagent_vector_vectors AS v
-            WHERE v.metadata ->> 'userId' = of_user AND v.metadata ->> 'messageId' = ANY (message_ids);
+            WHERE v.metadata ->> 'userId' = of_user AND v.metadata ->> 'messageId' = ANY (message_ids)
+                AND (within IS NULL OR v.metadata ->> 'conversationId' = ANY (within));
         GET DIAGNOSTICS dropped_there = ROW_COUNT;
         vectors := vectors + dropped_there;
     END IF;
@@ -1693,7 +1703,7 @@ BEGIN
             SELECT max(each.version) AS version FROM "public".voltagent_memory_conversation_memory AS each
             WHERE each.conversation_id = c.id
         ) AS newest
-        WHERE c.user_id = of_user AND m.from_messages && message_ids;
+        WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND m.from_messages && message_ids;
     SELECT concat(coalesce(jsonb_agg(jsonb_build_array(NULL, m.version, m.version = newest.version) ORDER BY m.version), '[]')
             || coalesce(of_conversations, '[]'))
         INTO memory

@@ -150,6 +150,7 @@ def _add_deletions(add: Callable[..., argparse.ArgumentParser], parents: Sequenc
     purging.add_argument("--older-than", type=_age, metavar="AGE", help=f"in it for at least this long, {age}")
     add("delete", parents=[*parents, user], help="delete everything that is stored of a user")
     forgetting = add("forget", parents=[*parents, user], help="delete messages with all that was derived from them")
+    forgetting.add_argument("--conversation", metavar="ID", help="only in this conversation and in its forks")
     forgetting.add_argument("messages", nargs="+", metavar="ID", help="the ids of the messages")
 
 
@@ -313,7 +314,7 @@ async def _delete(storage: PostgresStorage, arguments: argparse.Namespace) -> in
 
 
 async def _forget(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
-    done = await storage.forget(arguments.user, arguments.messages)
+    done = await storage.forget(arguments.user, arguments.messages, arguments.conversation)
     print(f"deleted {done.messages} messages in {done.conversations} conversations")
     for each in done.memory:
         whose = "the user" if each.conversation_id is None else f"conversation {each.conversation_id}"

@@ -633,7 +633,7 @@ class UserStorage:
         Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
         conversations, two for each 500 messages, one for each conversation that goes.
         """
-    async def forget(self, message_ids: Sequence[str]) -> Forgotten:
+    async def forget(self, message_ids: Sequence[str], conversation_id: str | None = None) -> Forgotten:
         """
         Delete messages of a user with all that was derived from them. Returns how much it was, and what remembers them.
 
@@ -644,10 +644,11 @@ class UserStorage:
                 memory = storage.working_memory("ada", each.conversation_id)
                 print(each.version, await memory.get())
 
-        The messages are deleted in all conversations of the user that have them: in forks, in branches that are not
-        chosen, in the archive and in the trash, too. In the same transaction go the words of the search, what recall
-        finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own tables, the
-        vectors of the messages and the steps that quote them.
+        The messages are deleted in all conversations of the user that have messages with these ids: in forks, in
+        branches that are not chosen, in the archive and in the trash, too. Where ids of your own repeat in another
+        conversation, *conversation_id* says which one is meant. In the same transaction go the words of the search,
+        what recall finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own
+        tables, the vectors of the messages and the steps that quote them.
 
         The working memory stays, because a text cannot be divided by its sources: the result names the versions that
         were written with one of the messages as ``from_messages=``, and those that went on from them.
@@ -657,6 +658,8 @@ class UserStorage:
 
         Args:
             message_ids: The ids. Ids that are not there are ignored; an empty list sends nothing.
+            conversation_id: Only in this conversation, and in what was forked from it. The user's memory is named
+                whichever conversation the id was in.
 
         Raises:
             OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named

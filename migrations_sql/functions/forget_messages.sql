@@ -1,15 +1,15 @@
--- version 1
--- forget_messages: delete messages in all conversations of a user, forks and soft-deleted ones too, with what was
--- derived from them, and find the versions of working memory that were written from them.
+-- version 2
+-- forget_messages: delete messages in all conversations of a user, or in one and its forks, soft-deleted ones too, with
+-- what was derived from them, and find the versions of working memory that were written from them.
 --
 -- A function, because each conversation is locked first, in ascending order like every caller, and what concurrent
 -- writers committed must be seen then.
 --
--- Arguments: the user; the ids of the messages.
+-- Arguments: the user; the ids of the messages; the conversation, with its forks and theirs; NULL: all.
 -- Returns how many messages were deleted, in how many conversations; how many vectors and steps of VoltAgent's; and the
 -- versions, as a JSON array of [conversation (null: the user's memory), version, whether it is the newest].
 
-CREATE OR REPLACE FUNCTION {schema}.{prefix}_forget_messages(of_user text, message_ids text[]) RETURNS TABLE (
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_forget_messages(of_user text, message_ids text[], only_in text) RETURNS TABLE (
     messages bigint, conversations bigint, vectors bigint, steps bigint, memory text
 )
 LANGUAGE plpgsql
@@ -24,14 +24,23 @@ DECLARE
     derived record;
     of_conversations jsonb;
     is_gone boolean;
+    within text[] := CASE WHEN only_in IS NOT NULL THEN ARRAY[only_in] END;
+    forks text[] := within;
 BEGIN
+    -- In steps: Citus runs no recursive query over several workers.
+    WHILE forks IS NOT NULL LOOP
+        SELECT array_agg(c.id) INTO forks
+            FROM {schema}.{prefix}_conversations AS c
+            WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
+        within := within || forks;
+    END LOOP;
     messages := 0;
     conversations := 0;
     vectors := 0;
     steps := 0;
     FOR conversation IN
         SELECT c.id FROM {schema}.{prefix}_conversations AS c
-        WHERE c.user_id = of_user AND EXISTS (
+        WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND EXISTS (
             SELECT 1 FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
         )
@@ -65,7 +74,8 @@ BEGIN
     IF to_regclass('{schema}.voltagent_vector_vectors') IS NOT NULL THEN
         -- Those of messages that were deleted before, without them.
         DELETE FROM {schema}.voltagent_vector_vectors AS v
-            WHERE v.metadata ->> 'userId' = of_user AND v.metadata ->> 'messageId' = ANY (message_ids);
+            WHERE v.metadata ->> 'userId' = of_user AND v.metadata ->> 'messageId' = ANY (message_ids)
+                AND (within IS NULL OR v.metadata ->> 'conversationId' = ANY (within));
         GET DIAGNOSTICS dropped_there = ROW_COUNT;
         vectors := vectors + dropped_there;
     END IF;
@@ -79,7 +89,7 @@ BEGIN
             SELECT max(each.version) AS version FROM {schema}.{prefix}_conversation_memory AS each
             WHERE each.conversation_id = c.id
         ) AS newest
-        WHERE c.user_id = of_user AND m.from_messages && message_ids;
+        WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND m.from_messages && message_ids;
     SELECT concat(coalesce(jsonb_agg(jsonb_build_array(NULL, m.version, m.version = newest.version) ORDER BY m.version), '[]')
             || coalesce(of_conversations, '[]'))
         INTO memory

@@ -62,6 +62,29 @@ async def test_forget_deletes_messages_wherever_the_user_has_them(
     assert await searching.forget("ada", ["secret"]) == Forgotten()
 
 
+async def test_forget_in_a_conversation_leaves_other_conversations(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """With conversation_id= messages go there and in forks of it, not where another message has the same id."""
+    for conversation_id in ("c1", "c2", "c3"):
+        await storage.add_message(
+            {"id": "1", "role": "user", "content": SECRET}, "ada", conversation_id, resource_id="docs"
+        )
+        await storage.working_memory("ada", conversation_id).set("words", from_messages=["1"])
+    await storage.fork_conversation("c1", id="fork")
+    await storage.fork_conversation("fork", id="fork of the fork")
+    await connection.execute(VECTORS.format(schema=schema).replace("'m1'", "'1'").replace("'c1_m1'", "'c2'"))
+
+    done = await storage.forget("ada", ["1"], "c1")
+
+    assert (done.messages, done.conversations, done.voltagent_vectors) == (3, 3, 1)
+    assert {each.conversation_id for each in done.memory} == {"c1", "fork", "fork of the fork"}
+    assert [len(await ids(storage, each)) for each in ("c1", "fork", "fork of the fork", "c2", "c3")] == [0, 0, 0, 1, 1]
+    for user, conversation_id in (("bob", "c2"), ("ada", "absent")):
+        assert await storage.forget(user, ["1"], conversation_id) == Forgotten()
+    assert (await storage.forget("ada", ["1"])).messages == 2
+
+
 async def test_forget_leaves_what_followed_in_its_place(storage: PostgresStorage) -> None:
     """What followed a message in a branch, chosen or not, follows the message before it."""
     memory = storage.conversation("ada", "c1")

@@ -83,6 +83,11 @@ async def test_forget_of_the_command_line_names_what_remembers(
         "version 1, the newest, of the working memory of conversation c1 was written from them\n",
         "",
     )
+    for conversation_id in ("c1", "c2"):
+        message = {"id": "m3", "role": "user", "content": "words"}
+        await storage.add_message(message, "ada", conversation_id)
+    done = await command_here("forget", "--user", "ada", "--conversation", "c2", "m3")
+    assert done == (0, "deleted 1 messages in 1 conversations\n", "")
     for words in ((), ("--user", "ada")):
         with pytest.raises(SystemExit, match="2"):
             await command_here("forget", *words)

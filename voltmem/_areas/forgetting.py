@@ -10,7 +10,7 @@ from pydantic import Field
 from voltmem._areas.pruning import Pruning
 from voltmem._model import Model
 from voltmem._tables import Tables
-from voltmem._values import check_ids, check_user
+from voltmem._values import check_id, check_ids, check_user
 
 
 class RememberedVersion(Model):
@@ -43,13 +43,15 @@ class ForgetStatements:
     """The statement of forget()."""
 
     def __init__(self, tables: Tables) -> None:
-        self.forget = f"SELECT messages, conversations, vectors, steps, memory FROM {tables.forget_messages}($1, $2)"
+        self.forget = (
+            f"SELECT messages, conversations, vectors, steps, memory FROM {tables.forget_messages}($1, $2, $3)"
+        )
 
 
 class Forgetting(Pruning):
     """The verbs that delete what is not to be kept: prune() by age, and forget() by message."""
 
-    async def forget(self, user_id: str, message_ids: Sequence[str]) -> Forgotten:
+    async def forget(self, user_id: str, message_ids: Sequence[str], conversation_id: str | None = None) -> Forgotten:
         """
         Delete messages of a user with all that was derived from them. Returns how much it was, and what remembers them.
 
@@ -60,10 +62,11 @@ class Forgetting(Pruning):
                 memory = storage.working_memory("ada", each.conversation_id)
                 print(each.version, await memory.get())
 
-        The messages are deleted in all conversations of the user that have them: in forks, in branches that are not
-        chosen, in the archive and in the trash, too. In the same transaction go the words of the search, what recall
-        finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own tables, the
-        vectors of the messages and the steps that quote them.
+        The messages are deleted in all conversations of the user that have messages with these ids: in forks, in
+        branches that are not chosen, in the archive and in the trash, too. Where ids of your own repeat in another
+        conversation, *conversation_id* says which one is meant. In the same transaction go the words of the search,
+        what recall finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own
+        tables, the vectors of the messages and the steps that quote them.
 
         The working memory stays, because a text cannot be divided by its sources: the result names the versions that
         were written with one of the messages as ``from_messages=``, and those that went on from them.
@@ -74,6 +77,8 @@ class Forgetting(Pruning):
         Args:
             user_id: The user. Other users' messages with these ids stay.
             message_ids: The ids. Ids that are not there are ignored; an empty list sends nothing.
+            conversation_id: Only in this conversation, and in what was forked from it. The user's memory is named
+                whichever conversation the id was in.
 
         Raises:
             OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
@@ -83,9 +88,12 @@ class Forgetting(Pruning):
         """
         check_user("user_id", user_id, "forget() deletes what one user has")
         ids = check_ids("message_ids", message_ids)
+        if conversation_id is not None:
+            check_id(conversation_id=conversation_id)
         if not ids:
             return Forgotten()
-        row = await self._executor.fetchrow(self._sql(ForgetStatements).forget, user_id, ids, repeatable=False)
+        arguments = user_id, ids, conversation_id
+        row = await self._executor.fetchrow(self._sql(ForgetStatements).forget, *arguments, repeatable=False)
         assert row is not None  # the function returns one row always
         messages, conversations, vectors, steps, memory = row
         return Forgotten(
