@@ -41,7 +41,7 @@ from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
 from voltmem._areas.summaries import SummaryStatements
 from voltmem._areas.transfer.exports import ExportStatements
 from voltmem._areas.transfer.growth import GrowthStatements
-from voltmem._areas.transfer.imports import ImportStatements
+from voltmem._areas.transfer.import_statements import ImportStatements
 from voltmem._areas.users import UserStatements
 from voltmem._areas.window_query import WindowQuery
 from voltmem._areas.working_memory import WorkingMemoryStatements
