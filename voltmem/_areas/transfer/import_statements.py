@@ -81,8 +81,15 @@ class ImportStatements:
             SELECT c.id, {version}
             FROM {conversations} AS c, {versions}
             WHERE c.id = $1"""
-        stored = """s.id, s.content, s.first_at::timestamptz, s.last_at::timestamptz, s.hash, s.usage::json, s.format,
-                s.payload::json, coalesce(s.created_at::timestamptz, pg_catalog.statement_timestamp())"""
+        # A summary that ended later would hide what is added next: add_messages gives it a time after the last message.
+        ends_at = f"""(
+                SELECT least('9999-12-30 UTC'::timestamptz, greatest(
+                    pg_catalog.statement_timestamp(), pg_catalog.max(created_at)
+                )) FROM {tables.messages} WHERE conversation_id = $1 AND NOT aside
+            )"""
+        until = f"least({{}}::timestamptz, {ends_at})"
+        stored = f"""s.id, s.content, {until.format("s.first_at")}, {until.format("s.last_at")}, s.hash, s.usage::json,
+                s.format, s.payload::json, coalesce(s.created_at::timestamptz, pg_catalog.statement_timestamp())"""
         self.store_summaries = f"""
             INSERT INTO {tables.summaries} (conversation_id, {", ".join(SUMMARY)})
             SELECT c.id, {stored}

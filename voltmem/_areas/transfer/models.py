@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from voltmem._areas.sidebar import Marks
 from voltmem._areas.working_memory import MemoryChange
@@ -74,7 +74,10 @@ class ImportedSummary(Model):
     first_at: Time
     """The time of the first message that it stands for."""
     last_at: Time
-    """The time of the last one."""
+    """
+    The time of the last one. Later than now, and than all messages, it is stored as the last of these times: what is
+    added afterwards is not summarised.
+    """
     hash: String = ""
     """The hash of what it was made of."""
     usage: Content = None
@@ -85,6 +88,17 @@ class ImportedSummary(Model):
     """The framework's form."""
     created_at: Time | None = None
     """When it was made; None: the time of the import."""
+
+    @model_validator(mode="after")
+    def _stands_for_something(self) -> Self:
+        if not self.content.strip():
+            raise InvalidInputError(f"summary {short_repr(self.id)} has no text: give it one, or leave it out")
+        if self.first_at > self.last_at:
+            raise InvalidInputError(
+                f"summary {short_repr(self.id)} has a first_at, {self.first_at}, after its last_at, {self.last_at}: "
+                "give the times of the first and the last message that it stands for"
+            )
+        return self
 
 
 class ImportedConversation(Marks):
