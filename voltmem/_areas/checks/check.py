@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.checks.derived import (
@@ -22,6 +22,7 @@ from voltmem._areas.checks.schema import SchemaStatements, broken_by_schema
 from voltmem._areas.checks.tables import row_checks
 from voltmem._postgres.connection import BoundConnection
 from voltmem._postgres.migrations.ledger import PATIENCE
+from voltmem._postgres.migrations.vectors import VectorStatements
 from voltmem._tables import Tables, rendered
 from voltmem._values import Unset
 
@@ -90,6 +91,10 @@ async def find_all(
     """
     findings = Findings()
     connection = BoundConnection(on, timeout=PATIENCE)
+    async with connection.snapshot() as snapshot:
+        row = await snapshot.fetchrow(rendered(VectorStatements, tables).look)
+        if row is not None and row["exists"]:
+            tables = replace(tables, vectors=row["place"])
     for broken in await broken_by_schema(connection, tables):
         findings.add(broken.name, *broken.keys, count=broken.total)
     async with connection.snapshot() as snapshot:

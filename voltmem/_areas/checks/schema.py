@@ -47,6 +47,8 @@ KEYS: Final[Sequence[tuple[str, tuple[str, ...]]]] = (
     ("migrations", ("name",)),
 )
 """The columns of each primary key and unique constraint."""
+OF_VECTORS: Final = (("embeddings", ("conversation_id", "message_id", "model", "piece")),)
+"""Those of the table that no migration creates: see migrations/vectors.py."""
 
 FOREIGN_KEYS: Final[Sequence[tuple[str, tuple[str, ...], str]]] = (
     ("messages", ("conversation_id",), "conversations"),
@@ -60,6 +62,8 @@ FOREIGN_KEYS: Final[Sequence[tuple[str, tuple[str, ...], str]]] = (
     ("file_chunks", ("user_id", "upload"), "files"),
 )
 """The table and the columns of each foreign key, and the table that it references."""
+FROM_VECTORS: Final = (("embeddings", ("conversation_id", "message_id"), "messages"),)
+"""Those of the table of vectors."""
 
 _TRIGGERS: Final = (
     ("conversations", "tell_watchers", 2),
@@ -72,7 +76,7 @@ _BODY: Final = re.compile(r"\nAS \$(\w+)\$(.*?)\$\1\$", re.DOTALL)
 
 
 class SchemaStatements:
-    """The statements that look for what is missing in the catalog."""
+    """The statements that look for what is missing in the catalog; with tables.vectors, of that table, too."""
 
     def __init__(self, tables: Tables) -> None:
         self.rules = {
@@ -86,7 +90,7 @@ class SchemaStatements:
         """A statement for each rule: one row for each thing that breaks it."""
         self.doubled = {
             (bare(getattr(tables, table)), ", ".join(columns)): _doubled(getattr(tables, table), columns)
-            for table, columns in KEYS
+            for table, columns in _keys(tables)
         }
         """For a key that is missing: the first values that several rows have, and how many there are."""
         self.is_standby = "SELECT pg_catalog.pg_is_in_recovery()"
@@ -162,8 +166,12 @@ def _array(columns: Sequence[str]) -> str:
     return "ARRAY['{}']".format("', '".join(columns))
 
 
+def _keys(tables: Tables) -> Sequence[tuple[str, tuple[str, ...]]]:
+    return KEYS if tables.vectors is None else (*KEYS, *OF_VECTORS)
+
+
 def _missing_keys(tables: Tables) -> str:
-    wanted = ", ".join(f"('{getattr(tables, table)}', {_array(columns)})" for table, columns in KEYS)
+    wanted = ", ".join(f"('{getattr(tables, table)}', {_array(columns)})" for table, columns in _keys(tables))
     return f"""
             SELECT pg_catalog.split_part(w.relation, '.', 2) AS table,
                 pg_catalog.array_to_string(w.columns, ', ') AS columns
@@ -181,9 +189,9 @@ def _missing_keys(tables: Tables) -> str:
 
 
 def _missing_foreign_keys(tables: Tables) -> str:
+    keys = FOREIGN_KEYS if tables.vectors is None else (*FOREIGN_KEYS, *FROM_VECTORS)
     wanted = ", ".join(
-        f"('{getattr(tables, table)}', {_array(columns)}, '{getattr(tables, other)}')"
-        for table, columns, other in FOREIGN_KEYS
+        f"('{getattr(tables, table)}', {_array(columns)}, '{getattr(tables, other)}')" for table, columns, other in keys
     )
     return f"""
             SELECT pg_catalog.split_part(w.relation, '.', 2) AS table,

@@ -14,7 +14,11 @@ from voltmem._values import Unset
 
 
 def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[RowChecks]:
-    """Yield the rules of all tables. The limit is that of all programs that write; UNSET: not known."""
+    """
+    Yield the rules of all tables; with tables.vectors, also of the vectors.
+
+    The limit is that of all programs that write; UNSET: not known.
+    """
     limits = [_beyond_limit(tables, storage_limit)] if isinstance(storage_limit, int) else []
     times = impossible_time("conversation", "created_at", "updated_at")
     yield RowChecks(tables.conversations, ("id",), [times, _wrong_length(tables), *limits])
@@ -42,6 +46,9 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     yield RowChecks(tables.file_chunks, ("user_id", "upload", "number"), [orphan])
     yield RowChecks(tables.file_references, ("conversation_id", "message_id", "file_id"), _of_references(tables))
     yield RowChecks(tables.deleted_users, ("user_hash",), _of_deleted_users())
+    if tables.vectors is not None:
+        of_vector = (*of_message, "model", "piece")
+        yield RowChecks(tables.embeddings, of_vector, _of_vectors(tables, tables.vectors))
     yield RowChecks(tables.watchers, ("user_id", "listener"), [_lasting_watcher()], is_on_standby=False)
 
 
@@ -142,6 +149,26 @@ def _of_references(tables: Tables) -> list[Rule]:
             "reference-without-file",
             "the file to which a message refers is missing",
             missing(tables.files, "r.user_id = t.user_id AND r.id = t.file_id"),
+        ),
+    ]
+
+
+def _of_vectors(tables: Tables, extension: str) -> list[Rule]:
+    message = "r.conversation_id = t.conversation_id AND r.message_id = t.message_id"
+    # Recall.key ends with the number of dimensions and the length of a piece.
+    dimensions = r"pg_catalog.substring(t.model, '\((\d+), \d+\)$')"
+    return [
+        Rule("vector-without-message", "the message of a vector is missing", missing(tables.messages, message)),
+        Rule(
+            "vector-of-other-dimension",
+            "a vector has another number of dimensions than its model, so every recall by this model fails",
+            f"""t.embedding IS NOT NULL
+                    AND "{extension}".vector_dims(t.embedding)::text IS DISTINCT FROM {dimensions}""",
+        ),
+        Rule(
+            "vector-beyond-lease",
+            "a message is claimed for longer than an hour, and gets no vector; the server's clock has stepped back",
+            "t.claimed_until > pg_catalog.statement_timestamp() + interval '1 hour'",
         ),
     ]
 
