@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -16,7 +16,7 @@ from tests.conftest import Connection, MakeStorage
 from tests.pgbouncer import THROUGH_POOLER
 from tests.plans import assert_walks, pages_read, plan
 from tests.proxy import Proxy
-from voltmem import ANY_USER, Conversation, PostgresStorage, Quotas
+from voltmem import ANY_USER, Conversation, PostgresStorage, Quotas, Recall
 from voltmem._agents.memory import MemoryStatements
 from voltmem._agents.native import NativeStatements
 from voltmem._areas.append_statement import AppendStatements
@@ -27,6 +27,7 @@ from voltmem._areas.checks.tables import row_checks
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.cursors import HistoryCursor, SidebarCursor
 from voltmem._areas.deleted_users import DeletedUserStatements
+from voltmem._areas.embedding import EmbeddingStatements
 from voltmem._areas.file_sweeps import SweepStatements
 from voltmem._areas.files import FileStatements
 from voltmem._areas.forks import ForkStatements
@@ -34,6 +35,7 @@ from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
 from voltmem._areas.messages import MessageStatements
 from voltmem._areas.queries import ConversationQuery, MessageQuery
 from voltmem._areas.quotas import QuotaStatements
+from voltmem._areas.recall_statement import RecallStatements
 from voltmem._areas.search import SearchStatements
 from voltmem._areas.sessions import SessionStatements
 from voltmem._areas.shares import ShareStatements
@@ -46,6 +48,7 @@ from voltmem._areas.users import UserStatements
 from voltmem._areas.window_query import WindowQuery
 from voltmem._areas.working_memory import WorkingMemoryStatements
 from voltmem._postgres.listening import ListenerStatements
+from voltmem._postgres.migrations.vectors import VectorStatements
 from voltmem._tables import Tables, bare
 from voltmem.adapters.pydantic_ai._branches import BranchStatements
 from voltmem.models import OrderBy, OrderDirection, Owner
@@ -64,14 +67,18 @@ GROUPS: tuple[Callable[[Tables], object], ...] = (
     *(NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements, ExportStatements),
     *(FileStatements, SweepStatements, ForkStatements, UserStatements, DeletedUserStatements, ImportStatements),
     *(GrowthStatements, QuotaStatements, SessionStatements, ChangeStatements, ListenerStatements, DerivedStatements),
-    *(WorkingMemoryStatements, SummaryStatements),
+    *(WorkingMemoryStatements, SummaryStatements, RecallStatements, VectorStatements),
 )
 """The statements whose text does not depend on the arguments."""
 
 
 def statements(tables: Tables) -> Iterator[str]:
-    """Every text that is ever sent: the fixed statements, and all shapes of the four queries."""
-    for group in GROUPS:
+    """
+    Every text that is ever sent: the fixed statements, and all shapes of the four queries.
+
+    With tables.vectors, those are among them that are sent only where the table of vectors is.
+    """
+    for group in GROUPS if tables.vectors is None else (*GROUPS, EmbeddingStatements):
         yield from vars(group(tables)).values()
     yield from SchemaStatements(tables).all()
     for limit, first in product((None, 5), (True, False)):
@@ -135,6 +142,30 @@ async def test_postgresql_knows_every_statement(storage: PostgresStorage, connec
         await connection.prepare(text)
 
     assert len(texts) > 200
+
+
+async def test_postgresql_knows_the_statements_about_vectors(make_storage: MakeStorage, connection: Connection) -> None:
+    """So can the SQL that is sent only where the table of vectors is."""
+    if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'vector')"):
+        pytest.skip("this server has no pgvector")
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        return [[1.0] for _ in texts]
+
+    storage = make_storage(recall=Recall(embed=embed, dimensions=1, model="m"))
+    await storage.open()
+    tables = storage._options.tables
+    place = await connection.fetchval(
+        "SELECT n.nspname FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace "
+        "WHERE e.extname = 'vector'"
+    )
+    await connection.execute("SET search_path = ''")
+    texts = set(statements(replace(tables, vectors=place))) - set(statements(tables))
+
+    for text in texts:
+        await connection.prepare(text)
+
+    assert len(texts) > 10
 
 
 async def test_check_looks_rows_up_by_an_index(large: Connection, tables: Tables) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from asyncpg.pool import PoolConnectionProxy
 from tests.calls import VERBS, Rows, call
 from tests.postgres.test_statements import statements
 from tests.roles import new_names
-from voltmem import DatabaseError, PostgresStorage
+from voltmem import DatabaseError, PostgresStorage, Recall
 from voltmem._postgres import roles
 from voltmem._postgres.migrations import citus
 from voltmem._postgres.migrations.files import migrations
@@ -125,9 +125,13 @@ async def use_all_verbs(storage: PostgresStorage, database: str, *, upgrades: bo
         await own.close()
 
 
-def both(tables: Tables) -> set[str]:
-    """Return the statements of a storage, and those of one with quotas."""
-    return {*statements(tables), *statements(replace(tables, quotas=QUOTAS))}
+def both(tables: Tables, vectors: str | None = "public") -> set[str]:
+    """Return the statements of a storage, and those of one with quotas, and with vectors unless it is None."""
+    return {*statements(tables), *statements(replace(tables, quotas=QUOTAS, vectors=vectors))}
+
+
+async def embed(texts: Sequence[str]) -> list[list[float]]:
+    return [[1.0] for _ in texts]
 
 
 def test_every_function_of_a_statement_is_qualified() -> None:
@@ -415,16 +419,18 @@ REACHED: Final = """
 
 async def test_no_statement_refers_to_what_is_hostile(database: str) -> None:
     """PostgreSQL resolves no name in any statement to a hostile function, operator or table."""
-    async with PostgresStorage(database) as storage:
+    async with PostgresStorage(database, recall=Recall(embed=embed, dimensions=1, model="m")) as storage:
         await storage.open()
     await make_hostile(database, "hostile")
     safe: Connection = await asyncpg.connect(database, server_settings=SAFE)
     exposed: Connection = await asyncpg.connect(database, server_settings={"search_path": "hostile, public"})
+    tables = Tables("public", DEFAULT_TABLE_PREFIX)
+    has_vectors = await safe.fetchval("SELECT to_regclass($1) IS NOT NULL", tables.embeddings)
     reached: dict[str, list[str]] = {}
     try:
         if safe.get_server_version().major < 14:
             pytest.skip("this server keeps no dependencies of a function's body")
-        for text in both(Tables("public", DEFAULT_TABLE_PREFIX)):
+        for text in both(tables, "public" if has_vectors else None):
             types = [f"{each.schema}.{each.name}" for each in (await safe.prepare(text)).get_parameters()]
             await exposed.execute(
                 f"CREATE OR REPLACE FUNCTION public.probe({', '.join(types)}) RETURNS void BEGIN ATOMIC {text}; END"

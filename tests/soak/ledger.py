@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from tests.soak.load import State
+from tests.soak.load import State, sign
 from voltmem import PostgresStorage
 
 DONE: Final = "done"
@@ -46,6 +46,8 @@ class Report:
     """Stored, although the error did not say that it might be; or an error of a read that says so, or hides a loss."""
     moved_back: Counter[str] = field(default_factory=Counter)
     """The time of a conversation's last activity was later before."""
+    untrue: Counter[str] = field(default_factory=Counter)
+    """A window, or what recall found, is not what the messages say."""
     errors: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     """The text of one error of each kind."""
@@ -60,6 +62,7 @@ class Ledger:
         self._writes: dict[str, Write] = {}
         self._shared: dict[str, tuple[str, str]] = {}
         self._orders: list[list[str]] = []
+        self._notes: dict[str, str] = {}
         for path in sorted(folder.glob("client-*")):
             self._orders.append([])
             # The last line of a client that was killed may be cut.
@@ -77,6 +80,17 @@ class Ledger:
             report.cut_off[line["verb"]] += 1
             report.misreported[line["verb"]] += line["cut_off"] != "ConnectionFailedError"
             self._note(f"{line['verb']}: {line['cut_off']}", line)
+        elif "remembers" in line:
+            self._notes[line["remembers"]] = KILLED
+        elif "note" in line:
+            self._notes[line["note"]] = line["outcome"]
+            self._count("append to memory", line)
+        elif "embedding" in line:
+            report.refused["embed"] += 1
+            self._note(f"embed: {line['embedding']}", line)
+        elif "wrong" in line:
+            report.untrue[line["wrong"]] += 1
+            report.details.append(line["reason"])
         elif "back" in line:
             report.moved_back["sidebar"] += 1
             report.details.append(line["reason"])
@@ -112,13 +126,20 @@ class Ledger:
         """Compare every conversation with its record. Returns the report."""
         for id, write in self._writes.items():
             self.report.unknown[write.verb] += write.outcome == KILLED
-            self._judge(id, write, await _stored(storage, id))
+            stored = await _stored(storage, id)
+            self._judge(id, write, stored)
             await self._look_for_files(storage, id, write)
+            if stored is not None:
+                await self._look_at_window(storage, id, stored)
         self._judge_shared(await _stored(storage, "shared") or [])
+        memory = await storage.working_memory("everybody").get()
+        self._judge_notes("" if memory is None else str(memory.content))
         return self.report
 
     def _judge(self, id: str, write: Write, stored: State) -> None:
         possible = [write.after] if write.outcome == DONE else [write.before, write.after]
+        if write.verb == "prune" and stored and stored[-len(write.after or []) :] == write.after:
+            possible.append((write.before or [])[-len(stored) :])  # the server's clock was behind some of them
         if stored in possible:
             certain = write.outcome not in (DONE, UNKNOWN, KILLED)
             if certain and stored == write.after != write.before:
@@ -148,6 +169,28 @@ class Ledger:
             if text.startswith("voltmem:file/") and await storage.get_file(_user_of(id), text.split("/")[1]) is None:
                 self.report.lost["file"] += 1
                 self.report.details.append(f"{id}: {text} is missing")
+
+    async def _look_at_window(self, storage: PostgresStorage, id: str, stored: list[list[str]]) -> None:
+        """Count windows in which the summary, and the messages after it, are not what is stored."""
+        conversation = await storage.get_conversation(id)
+        assert conversation is not None  # nobody writes any more
+        window = await storage.conversation(conversation.user_id, id).messages()
+        told = window.pop(0).text if window and window[0].type == "summary" else ""
+        self.report.done["summary in use"] += bool(told)
+        signs = [sign(id, text) for id, text in stored]
+        # The limit deletes what stays summarised.
+        known = [each for each in told.split() if "=" in each and (each in signs or each.split("=")[0] in dict(stored))]
+        if known + [sign(each.id, str(each.content)) for each in window] != signs:
+            self.report.untrue["compact"] += 1
+            self.report.details.append(f"{id}: the window is {told} and {[each.id for each in window]}, not {signs}")
+
+    def _judge_notes(self, memory: str) -> None:
+        verb, times = "append to memory", Counter(memory.split())
+        for note, outcome in self._notes.items():
+            self.report.unknown[verb] += outcome == KILLED
+            self.report.lost[verb] += outcome == DONE and times[note] == 0
+            self.report.doubled[verb] += times[note] > 1
+            self.report.misreported[verb] += outcome not in (DONE, UNKNOWN, KILLED) and times[note] > 0
 
     def _judge_shared(self, stored: list[list[str]]) -> None:
         verb = "append to shared"

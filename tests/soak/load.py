@@ -16,11 +16,13 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
+from zlib import crc32
 
-from voltmem import PostgresStorage, VoltMemError
+from voltmem import Message, PostgresStorage, Recall, VoltMemError
+from voltmem.tokens import estimate_tokens
 
 State: TypeAlias = list[list[str]] | None
 """Ids and texts of the messages of the line, in order; None: there is no such conversation."""
@@ -29,6 +31,23 @@ LIMIT = 12
 """The storage_limit of the conversations that have one."""
 LONGEST = 30
 """A conversation with more messages is left, and another begun."""
+
+
+def sign(id: str, text: str) -> str:
+    """Return what a summary says of a message, so that it can be seen for which messages and texts it stands."""
+    return f"{id}={crc32(text.encode()):x}"
+
+
+async def embed(texts: Sequence[str]) -> list[list[float]]:
+    """Return a vector for each text, the same each time."""
+    return [[1.0 + (crc32(text.encode()) >> shift) % 16 for shift in (0, 4, 8)] for text in texts]
+
+
+MEANING = Recall(embed=embed, dimensions=3, model="sums")
+
+
+def _summarize(messages: list[Message], before: str | None) -> str:
+    return " ".join([*([before] if before else []), *(sign(each.id, each.text) for each in messages)])
 
 
 class _CutOffError(Exception):
@@ -74,10 +93,11 @@ class Talk:
     async def begin(self) -> None:
         """Create the conversation."""
         conversation = {"id": self.id, "user_id": self._client.user, "title": f"title {self.id}"}
+        conversation["resource_id"] = self.id  # what prune() is for
         await self.write("create", [], lambda: self._storage.create_conversation(conversation))
 
     async def _add(self, verb: str, *texts: str) -> None:
-        new = [{"id": self._client.new_id(), "role": "user", "content": text} for text in texts]
+        new = [_message(self._client.new_id(), text) for text in texts]
         after = [*self.messages, *([each["id"], each["content"]] for each in new)]
         arguments = self._client.user, self.id
         if len(new) == 1:
@@ -97,8 +117,29 @@ class Talk:
             place = random.randrange(len(self.messages))
             id, text = self.messages[place][0], self._client.text()
             after = [*self.messages[:place], [id, text], *self.messages[place + 1 :]]
-            message = {"id": id, "role": "user", "content": text}
+            message = _message(id, text)
             await self.write("edit", after, lambda: self._storage.add_message(message, self._client.user, self.id))
+
+    async def compact(self) -> None:
+        """Summarise all but the newest turn. The messages stay; what the windows show then is compared at the end."""
+        memory = self._storage.conversation(self._client.user, self.id)
+        await self.write("compact", self.messages, lambda: memory.compact(_summarize, keep_turns=1))
+
+    async def forget(self) -> None:
+        """Delete some messages with what was derived from them."""
+        ids = [id for id, _ in random.sample(self.messages, min(2, len(self.messages)))]
+        after = [each for each in self.messages if each[0] not in ids]
+        call = self._storage.forget
+        await self.write("forget", after, lambda: call(self._client.user, ids, self.id))
+
+    async def prune(self) -> None:
+        """Delete the oldest messages, and leave the conversation. Those that are newer than a clock set back stay."""
+        user, age, kept = self._client.user, timedelta(0), random.randint(1, 5)
+        call = self._storage.prune
+        await self.write(
+            "prune", self.messages[-kept:], lambda: call(user, older_than=age, keep_last=kept, resource_id=self.id)
+        )
+        self.is_over = True
 
     async def branch(self) -> None:
         """Set the newest messages aside."""
@@ -135,6 +176,10 @@ class Talk:
         await self._add("file", stored.url)
 
 
+def _message(id: str, text: str) -> dict[str, str]:
+    return {"id": id, "role": "user" if int(id.rpartition("-")[2]) % 2 else "assistant", "content": text}
+
+
 class Client:
     """The tasks of one process."""
 
@@ -144,7 +189,7 @@ class Client:
         self._until = time.monotonic() + seconds
         options: dict[str, Any] = {"schema": schema, "search": True, "max_connections": 4, "migrate": "off"}
         options |= {"command_timeout": 10, "connect_timeout": 3, "retry_timeout": 20}
-        self._all = PostgresStorage(dsn, storage_limit=None, **options)
+        self._all = PostgresStorage(dsn, storage_limit=None, count_tokens=True, recall=MEANING, **options)
         self._newest = PostgresStorage(dsn, storage_limit=LIMIT, **options)
         self._numbers = 0
         self.release = release
@@ -162,8 +207,11 @@ class Client:
 
     async def talks(self, storage: PostgresStorage, limit: int | None) -> None:
         """Write to one conversation after the other."""
-        verbs = (Talk.append, Talk.turn, Talk.edit, Talk.branch, Talk.rewind, Talk.delete, Talk.end, Talk.file)
-        weights = (40, 16, 12, 5, 5, 5, 1, 4)
+        verbs = (
+            *(Talk.append, Talk.turn, Talk.edit, Talk.branch, Talk.rewind, Talk.delete, Talk.end, Talk.file),
+            *(Talk.compact, Talk.forget, Talk.prune),
+        )
+        weights = (40, 16, 12, 5, 5, 5, 1, 4, 12, 3, 1)
         while time.monotonic() < self._until:
             talk = Talk(self, storage, limit)
             await talk.begin()
@@ -185,17 +233,44 @@ class Client:
             else:
                 self.record.write(shared=message["id"], outcome="done")
 
+    async def remembers(self) -> None:
+        """Append to a working memory that all clients append to."""
+        memory = self._all.working_memory("everybody")
+        while time.monotonic() < self._until:
+            note = self.new_id()
+            self.record.write(remembers=note)
+            try:
+                await memory.append(note)
+            except VoltMemError as error:
+                self.record.write(note=note, outcome=type(error).__name__, reason=str(error)[:200])
+            else:
+                self.record.write(note=note, outcome="done")
+            await asyncio.sleep(0.5)
+
+    async def embeds(self) -> None:
+        """Make the vectors of messages, beside the other clients."""
+        while time.monotonic() < self._until:
+            try:
+                self.reads["embedded"] += await self._all.embed_messages(limit=200)
+            except VoltMemError as error:
+                # Stored or not: what has no vector is embedded again.
+                self.record.write(embedding=type(error).__name__, reason=str(error)[:200])
+            await asyncio.sleep(0.5)
+
     async def looks(self) -> None:
-        """Read: the sidebar, the search, a window, an export."""
+        """Read: the sidebar, the search, recall, windows, a working memory, an export."""
 
         reads: dict[str, Callable[[], Awaitable[object]]] = {
             "sidebar": self._sidebar,
             "search": lambda: self._all.search(self.user, "zurich more"),
             "window": lambda: self._all.get_messages("everybody", "shared", limit=20),
+            "recall": self._recall,
+            "window of tokens": self._window_of_tokens,
+            "memory": lambda: self._all.working_memory("everybody").get(),
             "export": self._export,
         }
         while time.monotonic() < self._until:
-            name = random.choices(list(reads), (10, 6, 10, 1))[0]
+            name = random.choices(list(reads), (10, 6, 10, 6, 6, 4, 1))[0]
             try:
                 await reads[name]()
                 self.reads[name] += 1
@@ -214,6 +289,19 @@ class Client:
                 pass
         except VoltMemError as error:
             raise _CutOffError from error
+
+    async def _recall(self) -> None:
+        """Recall by words and vectors, and record what is another user's or comes twice."""
+        moments = await self._all.recall(self.user, "zurich more", limit=5)
+        shown = [(each.conversation.id, message.id) for each in moments for message in each.messages]
+        if len(set(shown)) < len(shown) or any(not id.startswith(f"{self.user}-") for id, _ in shown):
+            self.record.write(wrong="recall", reason=f"recall of {self.user} has {shown}")
+
+    async def _window_of_tokens(self) -> None:
+        """Read a window of a budget, and record one that is beyond it."""
+        window = await self._all.conversation("everybody", "shared").messages(tokens=500)
+        if sum(4 + estimate_tokens(each.text) for each in window) > 500:
+            self.record.write(wrong="window of tokens", reason=f"{[each.id for each in window]} has over 500 tokens")
 
     async def _sidebar(self) -> None:
         """Read the newest conversations, and record each whose time of activity has moved back."""
@@ -241,6 +329,8 @@ class Client:
                 for storage, limit in ((self._all, None), (self._all, None), (self._newest, LIMIT)):
                     group.create_task(self.talks(storage, limit))
                 group.create_task(self.meets())
+                group.create_task(self.remembers())
+                group.create_task(self.embeds())
                 group.create_task(self.looks())
         finally:
             watching.cancel()

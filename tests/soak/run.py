@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.pgbouncer import PROGRAM, PgBouncer
 from tests.proxy import Proxy
 from tests.soak.clients import Clients, migrate
 from tests.soak.faults import Faults
 from tests.soak.ledger import Ledger, Report
+from tests.soak.load import MEANING
 from tests.soak.servers import Clock, Pair
-from voltmem import Finding, PostgresStorage, VoltMemError
+from voltmem import Finding, PostgresStorage, SchemaError, VoltMemError
 from voltmem.testing import temporary_schema_name
 
-_WRONG: Final = ("misreported", "moved_back", "half", "lost", "doubled")
+_WRONG: Final = ("misreported", "moved_back", "half", "lost", "doubled", "untrue")
 _COLUMNS: Final = ("done", "unknown", "refused", "cut_off", *_WRONG)
 _BETWEEN_CHECKS: Final = 60.0
 
@@ -84,8 +85,8 @@ class Soak:
             )
             stack.callback(pair.stop)
             await pair.create()
-            storage = PostgresStorage(pair.dsn, schema=self._schema, search=True, storage_limit=None, retry_timeout=60)
-            async with storage:
+            options: dict[str, Any] = {"search": True, "storage_limit": None, "recall": MEANING}
+            async with PostgresStorage(pair.dsn, schema=self._schema, retry_timeout=60, **options) as storage:
                 if self._wanted.other is not None:
                     await migrate(self._wanted.other, pair.dsn, self._schema)
                 await storage.create_conversation({"id": "shared", "user_id": "everybody"})
@@ -141,7 +142,8 @@ class Soak:
         await clients.finish()
 
     def _storage(self, pair: Pair) -> PostgresStorage:
-        return PostgresStorage(pair.dsn, schema=self._schema, storage_limit=None, migrate="off", retry_timeout=60)
+        options: dict[str, Any] = {"storage_limit": None, "migrate": "off", "recall": MEANING}
+        return PostgresStorage(pair.dsn, schema=self._schema, retry_timeout=60, **options)
 
     async def _check(self, storage: PostgresStorage, *, read_files: bool) -> None:
         found = await storage.check(read_files=read_files)
@@ -151,8 +153,24 @@ class Soak:
     async def _compare(self, pair: Pair) -> Report:
         self._clock.move(0)
         async with self._storage(pair) as storage:
+            ledger = Ledger(self._folder)
+            with suppress(SchemaError):  # there is no pgvector
+                await self._embed_all(storage, pair, ledger)
             await self._check(storage, read_files=True)
-            return await Ledger(self._folder).compare(storage)
+            return await ledger.compare(storage)
+
+    async def _embed_all(self, storage: PostgresStorage, pair: Pair, ledger: Ledger) -> None:
+        """Embed what has no vector yet, and count the messages that have none of their text afterwards."""
+        vectors, messages = (f"{self._schema}.voltagent_memory_{each}" for each in ("embeddings", "messages"))
+        await pair.execute(f"UPDATE {vectors} SET claimed_until = NULL")  # of clients that were killed
+        await storage.embed_messages()
+        ledger.report.untrue["embed"] += await pair.execute(f"""
+            SELECT count(*) FROM {messages} AS m WHERE NOT aside AND NOT EXISTS (
+                SELECT 1 FROM {vectors} AS e
+                WHERE e.conversation_id = m.conversation_id AND e.message_id = m.message_id
+                    AND e.embedding IS NOT NULL
+                    AND e.text_hash = encode(sha256(convert_to(m.content, 'UTF8')), 'hex')
+            )""")
 
 
 def _address_of_both(first: str, second: str) -> str:
