@@ -114,7 +114,11 @@ class _Meant:
         """Return the SQL expression of the cosine distance of a vector from that of the text."""
         return f'{vector} OPERATOR("{self._tables.vectors}".<=>) {self._asked}'
 
-    def seeds(self, is_theirs: str) -> str:
+    def _sum(self, vector: str) -> str:
+        """Return the SQL expression of the sum of vectors, of which only the direction counts. avg() is slow."""
+        return f'"{self._tables.vectors}".sum({vector})'
+
+    def seeds(self) -> str:
         """Return the SELECT of the messages whose vectors are the nearest, and the UNION with others."""
         tables = self._tables
         mine = "conversation_id = {}.conversation_id AND message_id = {}.message_id"
@@ -122,13 +126,12 @@ class _Meant:
                     SELECT s.conversation_id, s.message_id
                     FROM (
                         SELECT e.conversation_id, e.message_id, e.text_hash, {self._apart("e.embedding")} AS apart
-                        FROM (SELECT c.id FROM {tables.conversations} AS c WHERE {is_theirs}) AS c
-                        CROSS JOIN LATERAL (
+                        FROM theirs AS c CROSS JOIN LATERAL (
                             SELECT * FROM {tables.embeddings}
                             WHERE conversation_id = c.id AND model = $12
                             ORDER BY conversation_id, message_id
                         ) AS e
-                        WHERE e.embedding IS NOT NULL AND ($4::text IS NULL OR e.conversation_id = $4) AND CASE
+                        WHERE e.embedding IS NOT NULL AND CASE
                                 WHEN $6::timestamptz IS NULL AND $7::timestamptz IS NULL THEN true
                                 ELSE EXISTS (
                                     SELECT 1 FROM {tables.messages} AS m
@@ -152,7 +155,7 @@ class _Meant:
                 WITH felt AS (
                     SELECT n.seed, n.distance, n.conversation_id, n.message_id, n.created_at, n.seq, e.vector, e.apart
                     FROM near AS n CROSS JOIN LATERAL (
-                        SELECT "{self._tables.vectors}".avg(x.embedding) AS vector,
+                        SELECT {self._sum(f'"{self._tables.vectors}".l2_normalize(x.embedding)')} AS vector,
                             pg_catalog.min({self._apart("x.embedding")}) AS apart
                         FROM {self._tables.embeddings} AS x
                         WHERE x.conversation_id = n.conversation_id AND x.message_id = n.message_id
@@ -160,7 +163,7 @@ class _Meant:
                     ) AS e
                     WHERE n.distance BETWEEN {-2 * REACH} AND {2 * REACH}
                 ), meant AS (
-                    SELECT *, {self._apart(f'"{self._tables.vectors}".avg(vector) OVER beside')} AS apart_beside
+                    SELECT *, {self._apart(f"{self._sum('vector')} OVER beside")} AS apart_beside
                     FROM felt
                     WINDOW beside AS (
                         PARTITION BY seed ORDER BY distance ROWS BETWEEN {REACH} PRECEDING AND {REACH} FOLLOWING
@@ -216,6 +219,15 @@ class RecallStatements:
                 WHERE {_CANDIDATE}
                 GROUP BY seed, distance, conversation_id, message_id, created_at, seq
                 HAVING {"true" if meaning else "pg_catalog.sum(tf) > 0::float8"}"""
+        # Vectors may be of any conversation, words only of those that were met.
+        theirs = f"""
+                SELECT c.id
+                FROM (SELECT DISTINCT conversation_id FROM met) AS f
+                CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = f.conversation_id ORDER BY id) AS c
+                WHERE {mostly(is_theirs)}"""
+        if meaning is not None:
+            theirs = f"""
+                SELECT c.id FROM {conversations} AS c WHERE {is_theirs} AND ($4::text IS NULL OR c.id = $4)"""
         # The plan is the same whatever statistics there are: see SearchStatements. Messages are found by all words at
         # once: for each word alone, the planner would read the whole of a small table. tsvector_concat() copies the
         # words of long messages to memory, so that they are not read again for each word.
@@ -245,11 +257,7 @@ class RecallStatements:
                     AND words IS NOT NULL AND NOT aside AND coalesce(author, $1) = $1
                     AND ($4::text IS NULL OR conversation_id = $4)
                     AND ($6::timestamptz IS NULL OR created_at > $6) AND ($7::timestamptz IS NULL OR created_at < $7)
-            ), theirs AS MATERIALIZED (
-                SELECT c.id
-                FROM (SELECT DISTINCT conversation_id FROM met) AS f
-                CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = f.conversation_id ORDER BY id) AS c
-                WHERE {mostly(is_theirs)}
+            ), theirs AS MATERIALIZED ({theirs}
             ), own AS MATERIALIZED (
                 SELECT t.number, m.conversation_id, m.message_id, {rank} AS tf, {length} AS length
                 FROM (SELECT * FROM met WHERE {mostly("conversation_id IN (SELECT id FROM theirs)")}) AS m
@@ -269,7 +277,7 @@ class RecallStatements:
                 JOIN terms AS t ON t.number = c.number CROSS JOIN total AS a
             ), seeds AS MATERIALIZED (
                 SELECT o.conversation_id, o.message_id, pg_catalog.row_number() OVER () AS seed
-                FROM ({"" if meaning is None else meaning.seeds(is_theirs)}(
+                FROM ({"" if meaning is None else meaning.seeds()}(
                     SELECT o.conversation_id, o.message_id
                     FROM own AS o JOIN weights AS t ON t.number = o.number
                     GROUP BY o.conversation_id, o.message_id
