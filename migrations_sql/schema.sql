@@ -1350,10 +1350,13 @@ BEGIN
         IF FOUND THEN
             PERFORM "public".voltagent_memory_unlink_messages(conversation, message_ids);
         END IF;
-        IF is_distributed THEN
-            SELECT min(m.created_at) INTO place_time
-                FROM "public".voltagent_memory_messages AS m
-                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+        IF is_distributed THEN  -- otherwise a trigger does it
+            DELETE FROM "public".voltagent_memory_summaries AS s
+                WHERE s.conversation_id = conversation AND EXISTS (
+                    SELECT 1 FROM "public".voltagent_memory_messages AS m
+                    WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                        AND m.created_at >= s.first_at AND m.created_at <= s.last_at
+                );
         END IF;
         DELETE FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
@@ -1396,10 +1399,8 @@ BEGIN
         IF up_to IS NOT NULL THEN
             PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
         END IF;
-        IF is_distributed THEN  -- otherwise a trigger does it
-            PERFORM "public".voltagent_memory_leave_summaries(
-                conversation, CASE WHEN up_to IS NULL THEN place_time ELSE place_time + interval '1 microsecond' END, true
-            );
+        IF is_distributed AND message_ids IS NULL THEN
+            PERFORM "public".voltagent_memory_leave_summaries(conversation, place_time + interval '1 microsecond', true);
         END IF;
         -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE "public".voltagent_memory_conversations AS c
@@ -1559,7 +1560,7 @@ BEGIN
         DELETE FROM "public".voltagent_vector_vectors AS v
             USING "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND (message_ids IS NULL OR m.message_id = ANY (message_ids))
-                AND v.id = concat('msg_', conversation, '_', m.message_id)
+                AND v.id = 'msg_' || conversation || '_' || m.message_id
                 AND coalesce(v.metadata ->> 'conversationId', conversation) = conversation;
         GET DIAGNOSTICS vectors = ROW_COUNT;
     END IF;
@@ -1669,6 +1670,14 @@ BEGIN
         IF is_gone THEN
             -- drop_messages takes it for absent.
             PERFORM "public".voltagent_memory_unlink_messages(conversation, message_ids);
+            IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- otherwise a trigger does it
+                DELETE FROM "public".voltagent_memory_summaries AS s
+                    WHERE s.conversation_id = conversation AND EXISTS (
+                        SELECT 1 FROM "public".voltagent_memory_messages AS m
+                        WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                            AND m.created_at >= s.first_at AND m.created_at <= s.last_at
+                    );
+            END IF;
             DELETE FROM "public".voltagent_memory_messages AS m
                 WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
             GET DIAGNOSTICS dropped_there = ROW_COUNT;

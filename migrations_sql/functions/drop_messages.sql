@@ -1,4 +1,4 @@
--- version 7
+-- version 8
 -- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
 -- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
@@ -66,10 +66,13 @@ BEGIN
         IF FOUND THEN
             PERFORM {schema}.{prefix}_unlink_messages(conversation, message_ids);
         END IF;
-        IF is_distributed THEN
-            SELECT min(m.created_at) INTO place_time
-                FROM {schema}.{prefix}_messages AS m
-                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+        IF is_distributed THEN  -- otherwise a trigger does it
+            DELETE FROM {schema}.{prefix}_summaries AS s
+                WHERE s.conversation_id = conversation AND EXISTS (
+                    SELECT 1 FROM {schema}.{prefix}_messages AS m
+                    WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                        AND m.created_at >= s.first_at AND m.created_at <= s.last_at
+                );
         END IF;
         DELETE FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
@@ -112,10 +115,8 @@ BEGIN
         IF up_to IS NOT NULL THEN
             PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
         END IF;
-        IF is_distributed THEN  -- otherwise a trigger does it
-            PERFORM {schema}.{prefix}_leave_summaries(
-                conversation, CASE WHEN up_to IS NULL THEN place_time ELSE place_time + interval '1 microsecond' END, true
-            );
+        IF is_distributed AND message_ids IS NULL THEN
+            PERFORM {schema}.{prefix}_leave_summaries(conversation, place_time + interval '1 microsecond', true);
         END IF;
         -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE {schema}.{prefix}_conversations AS c

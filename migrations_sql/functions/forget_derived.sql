@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- forget_derived: delete what was derived from messages of a conversation and is not deleted with their rows. Call it
 -- before the messages are deleted. The caller has checked the owner.
 --
@@ -32,7 +32,7 @@ BEGIN
         DELETE FROM {schema}.voltagent_vector_vectors AS v
             USING {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND (message_ids IS NULL OR m.message_id = ANY (message_ids))
-                AND v.id = concat('msg_', conversation, '_', m.message_id)
+                AND v.id = 'msg_' || conversation || '_' || m.message_id
                 AND coalesce(v.metadata ->> 'conversationId', conversation) = conversation;
         GET DIAGNOSTICS vectors = ROW_COUNT;
     END IF;

@@ -55,6 +55,14 @@ BEGIN
         IF is_gone THEN
             -- drop_messages takes it for absent.
             PERFORM {schema}.{prefix}_unlink_messages(conversation, message_ids);
+            IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- otherwise a trigger does it
+                DELETE FROM {schema}.{prefix}_summaries AS s
+                    WHERE s.conversation_id = conversation AND EXISTS (
+                        SELECT 1 FROM {schema}.{prefix}_messages AS m
+                        WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                            AND m.created_at >= s.first_at AND m.created_at <= s.last_at
+                    );
+            END IF;
             DELETE FROM {schema}.{prefix}_messages AS m
                 WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
             GET DIAGNOSTICS dropped_there = ROW_COUNT;

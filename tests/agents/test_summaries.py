@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import citus
 from tests.agents.talk import answers, asks, says
 from tests.conftest import MakeStorage
 from tests.plans import plan
@@ -115,7 +116,8 @@ async def test_memory_compact_hides_nothing_from_people(storage: PostgresStorage
     assert await storage.get_conversation("c1") == before[2]
     assert await storage.count_messages("ada", "c1") == 11
     assert [await shown(memory, **{kind: 0}) for kind in ("limit", "turns", "tokens")] == [[], [], []]
-    assert await storage.check() == []
+    if citus.DSN is None:  # check() is for one server
+        assert await storage.check() == []
 
 
 async def test_memory_messages_of_tokens_count_the_summary(
@@ -366,6 +368,9 @@ async def test_a_change_beyond_the_summary_leaves_it_in_use(
     """Changes of other messages, and of what a message does not say, are no reason to make a summary again."""
     await compacted(memory)
     await change(storage, memory)
+    if citus.DSN is not None and change is BEYOND["the same again"]:
+        assert "*" not in await shown(memory)  # it has no triggers, which compare
+        return
     assert "*" in await shown(memory)
     await storage.delete_conversation("c1")
     await talked(memory := storage.conversation("ada", "c1"))
@@ -486,6 +491,7 @@ async def test_memory_compact_is_the_users_own(storage: PostgresStorage, memory:
 # --- what VoltAgent, or anybody else, writes into the tables ----------------------------------------------------------
 
 
+@pytest.mark.skipif(citus.DSN is not None, reason="Citus allows no triggers")
 @pytest.mark.parametrize(
     ("write", "stays"),
     [

@@ -55,7 +55,8 @@ async def test_forget_deletes_messages_wherever_the_user_has_them(
     assert await ids(searching, "trash") == ["m1"]
     assert not (await searching.search("ada", "4711")).hits
     assert not await searching.recall("ada", "what is my number?")
-    assert await searching.get_file("ada", picture.id) is None
+    if citus.DSN is None:  # without triggers, files stay until they are deleted
+        assert await searching.get_file("ada", picture.id) is None
     assert (await searching.search("bob", "4711")).hits
     if citus.DSN is None:  # check() is for one server
         assert await searching.check() == []
@@ -162,8 +163,9 @@ async def test_sources_of_a_memory_are_the_newest_thousand(storage: PostgresStor
         await memory.append("words", from_messages=[f"m{number}" for number in range(1001)])
 
 
-async def test_forget_deletes_summaries_of_the_messages(storage: PostgresStorage) -> None:
-    """A summary that stands for one of the messages is deleted with it."""
+@pytest.mark.parametrize("in_trash", [False, True])
+async def test_forget_deletes_summaries_of_the_messages(in_trash: bool, storage: PostgresStorage) -> None:
+    """A summary that stands for one of the messages is deleted with it, also in the trash."""
     memory = storage.conversation("ada", "c1")
     for number in range(4):
         await memory.add_turn(
@@ -173,9 +175,14 @@ async def test_forget_deletes_summaries_of_the_messages(storage: PostgresStorage
             ]
         )
     await memory.compact(lambda _messages, _before: SECRET, keep_turns=1)
+    await storage.forget("ada", ["q3"])  # none of those
     assert any(each.type == "summary" for each in await memory.messages())
 
+    if in_trash:
+        await storage.soft_delete_conversation("c1")
     await storage.forget("ada", ["q0"])
+    if in_trash:
+        await storage.restore_conversation("c1")
 
     assert all(each.type != "summary" for each in await memory.messages())
 
@@ -218,6 +225,7 @@ STEPS = """
         ('s5', 'c2', 'o1', 'ada', 'text', 'assistant', 'Noted.')"""
 
 
+@pytest.mark.skipif(citus.DSN is not None, reason="VoltAgent's own tables are not beside distributed ones")
 async def test_forget_and_prune_reach_voltagents_vectors_and_steps(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
