@@ -36,6 +36,9 @@ ALLOWED_MILLISECONDS: Final = 30
 QUERIES: Final = 200
 # With ten messages each, ten thousand messages of a user.
 OF_ONE_USER: Final = 1_000
+DIMENSIONS: Final = 384
+DRAWN: Final = 10_000
+"""How many vectors there are, each of many messages."""
 
 _K1: Final = 1.2
 _B: Final = 0.75
@@ -85,7 +88,12 @@ async def run(bench: Bench) -> None:
     texts = [message["content"] for talk in REAL for message in talk["messages"] if isinstance(message["content"], str)]
     await fill(bench, bench.ours, bench.rows, OF_ONE_USER)
     await say(bench, texts)
-    await recalling(bench, texts)
+    await recalling(bench, texts, bench.storage(search=True, storage_limit=None), "recall by words")
+    if await bench.pool.fetchval("SELECT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'vector')"):
+        both = bench.storage(search=True, storage_limit=None, recall=AT_RANDOM)
+        await both.upgrade_schema()
+        await embed_at_random(bench)
+        await recalling(bench, texts, both, "recall by words and vectors")
 
 
 # --- what is found ------------------------------------------------------------------------------------------------
@@ -262,9 +270,57 @@ def batched(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 # --- how long it takes --------------------------------------------------------------------------------------------
 
 
-async def recalling(bench: Bench, texts: Sequence[str]) -> None:
+async def at_random(texts: Sequence[str]) -> list[list[float]]:
+    """Return a vector for each text that has nothing to do with it."""
+    return [[random.gauss(0, 1) for _ in range(DIMENSIONS)] for _ in texts]
+
+
+AT_RANDOM: Final = Recall(embed=at_random, dimensions=DIMENSIONS, model="random")
+
+
+async def embed_at_random(bench: Bench) -> None:
+    """Give each message one of many random vectors."""
+    vectors, messages = bench.ours.embeddings, bench.ours.messages
+    async with bench.pool.acquire() as connection:
+        # Keys are built at the end, as from a restored dump.
+        keys = await connection.fetch(
+            "SELECT conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint "
+            "WHERE conrelid = $1::text::regclass AND contype IN ('p', 'f') ORDER BY contype DESC",
+            vectors,
+        )
+        for key in reversed(keys):
+            await connection.execute(f"ALTER TABLE {vectors} DROP CONSTRAINT {key['name']}")
+        with bench.working(f"{bench.rows * MESSAGES:,} vectors are made", 1 + len(keys)) as advance:
+            await connection.execute("SET maintenance_work_mem = '1GB'")
+            await connection.execute(
+                f"""
+                CREATE TEMPORARY TABLE drawn AS
+                SELECT n, (
+                    SELECT array_agg(random() - 0.5) FROM generate_series(1, {DIMENSIONS}) WHERE n IS NOT NULL
+                )::real[]::halfvec AS vector FROM generate_series(0, {DRAWN - 1}) AS n"""
+            )
+            await connection.execute(
+                f"""
+                INSERT INTO {vectors} (conversation_id, message_id, model, piece, text_hash, embedding)
+                SELECT m.conversation_id, m.message_id, '{AT_RANDOM.key}', 0,
+                    encode(sha256(convert_to(m.content, 'UTF8')), 'hex'), drawn.vector
+                FROM {messages} AS m JOIN drawn ON drawn.n = m.seq * 7919 % {DRAWN}""",
+                timeout=7200,
+            )
+            advance()
+            for key in keys:
+                await connection.execute(
+                    f"ALTER TABLE {vectors} ADD CONSTRAINT {key['name']} {key['definition']}", timeout=7200
+                )
+                advance()
+            await connection.execute(f"VACUUM ANALYZE {vectors}", timeout=3600)
+            await connection.execute("CHECKPOINT", timeout=3600)
+        await connection.execute("DROP TABLE drawn")
+
+
+async def recalling(bench: Bench, texts: Sequence[str], storage: PostgresStorage, what: str) -> None:
     """Measure recall() by what people wrote, each time for another user."""
-    storage, users = bench.storage(search=True, storage_limit=None), max(1, bench.rows // OF_ONE_USER)
+    users = max(1, bench.rows // OF_ONE_USER)
     chosen = random.Random(7)  # noqa: S311  # the same in each run
     asked = chosen.sample([text for text in texts if len(text.split()) >= 6], QUERIES)
 
@@ -276,7 +332,7 @@ async def recalling(bench: Bench, texts: Sequence[str]) -> None:
 
     for percentile in (50, 95):
         await bench.compare(
-            f"recall, {OF_ONE_USER * MESSAGES:,} messages of the user among {bench.rows * MESSAGES:,}, "
+            f"{what}, {OF_ONE_USER * MESSAGES:,} messages of the user among {bench.rows * MESSAGES:,}, "
             f"{percentile} % of the calls",
             "the milliseconds allowed",
             "ms",
