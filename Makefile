@@ -27,9 +27,11 @@ sidebar: $(VENV)/example ## A chat with a sidebar, in the browser: make sidebar 
 test: $(VENV)/dev ## The whole suite, against a real PostgreSQL that it starts itself
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/openai-agents ## Adapters, with other releases
+test-adapters: $(patsubst %,$(ADAPTERS)/%,agno-1 langgraph openai-agents pydantic-ai-harness) ## Adapters, with other releases
 	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/agno/agno_1
 	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents.sdk_suite build/openai-agents
+	$(ADAPTERS)/langgraph/bin/python -m tests.adapters.langgraph.store_suite build/langgraph
+	$(ADAPTERS)/pydantic-ai-harness/bin/python -m pytest -n auto tests/adapters/pydantic_ai_harness
 
 test-versions: $(VENV)/dev ## A part of the suite on the newest Python found, and on the oldest PostgreSQL
 	$(BIN)/python -m tests.matrix --part
@@ -82,6 +84,8 @@ lock: $(UV) ## Pin again what pyproject.toml asks for; the newest releases with 
 	$(PIN) $(ARGS) --extra bench pyproject.toml -o .requirements/dev.txt
 	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/agno-1.in -o .requirements/agno-1.txt
 	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/openai-agents.in -o .requirements/openai-agents.txt
+	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/langgraph.in -o .requirements/langgraph.txt
+	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/pydantic-ai-harness.in -o .requirements/pydantic-ai-harness.txt
 
 build: $(VENV)/dev ## The wheel and the sdist, into dist/
 	$(BIN)/python -m build

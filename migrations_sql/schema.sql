@@ -273,6 +273,22 @@ CREATE TABLE public.voltagent_memory_summaries (
     CONSTRAINT voltagent_memory_summaries_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
 
+CREATE TABLE public.voltagent_memory_user_items (
+    user_id text NOT NULL,
+    namespace text[] COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    value jsonb NOT NULL,
+    version text NOT NULL,
+    words tsvector,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    lifetime double precision,
+    expires_at timestamp with time zone,
+    CONSTRAINT voltagent_memory_user_items_pkey PRIMARY KEY (user_id, namespace, key)
+);
+
+CREATE INDEX voltagent_memory_user_items_expiring ON public.voltagent_memory_user_items USING btree (user_id, expires_at) WHERE (expires_at IS NOT NULL);
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision, new_tokens text DEFAULT NULL::text)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -968,6 +984,106 @@ BEGIN
             ) AS answered
             WHERE m.conversation_id = conversation AND m.message_id = answered.message_id;
     END LOOP;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_change_items(of_user text, namespaces text[], keys text[], given text[], words_of text[], lifetimes text[], new_version text, if_version text, of_operation text, hash text, user_hash text, seconds double precision)
+ RETURNS TABLE(outcome text, version text, existed boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    operations CONSTANT text[] := '{voltmem-operations}';
+    moment timestamptz := clock_timestamp();
+    kept double precision;
+    ends timestamptz;
+    place bigint;
+    receipt jsonb;
+BEGIN
+    IF "public".voltagent_memory_deleted_since(user_hash, seconds) IS NOT NULL THEN
+        outcome := 'user deleted';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    DELETE FROM "public".voltagent_memory_user_items AS i WHERE i.user_id = of_user AND i.expires_at <= moment;
+    IF of_operation IS NOT NULL THEN
+        INSERT INTO "public".voltagent_memory_user_items
+            (user_id, namespace, key, value, version, created_at, updated_at, expires_at)
+            VALUES (of_user, operations, of_operation, jsonb_build_object('fingerprint', hash), new_version, moment, moment,
+                moment + interval '30 days')
+            ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT i.value INTO receipt FROM "public".voltagent_memory_user_items AS i
+                WHERE i.user_id = of_user AND i.namespace = operations AND i.key = of_operation;
+            outcome := CASE receipt ->> 'fingerprint' WHEN hash THEN 'repeated' ELSE 'other operation' END;
+            version := receipt ->> 'version';
+            existed := (receipt ->> 'existed')::boolean;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
+    FOR place IN 1 .. cardinality(keys) LOOP
+        existed := coalesce(if_version, '') <> '';
+        kept := lifetimes[place]::double precision;
+        ends := moment + make_interval(secs => kept);
+        IF given[place] IS NULL THEN
+            DELETE FROM "public".voltagent_memory_user_items AS i
+                WHERE i.user_id = of_user AND i.namespace = namespaces[place]::text[] AND i.key = keys[place]
+                    AND (if_version IS NULL OR i.version = if_version);
+            existed := FOUND;
+            IF NOT FOUND AND if_version <> '' THEN
+                outcome := 'conflict';
+            ELSIF if_version = '' THEN
+                PERFORM 1 FROM "public".voltagent_memory_user_items AS i
+                    WHERE i.user_id = of_user AND i.namespace = namespaces[place]::text[] AND i.key = keys[place];
+                IF FOUND THEN
+                    outcome := 'conflict';
+                END IF;
+            END IF;
+        ELSIF existed THEN
+            UPDATE "public".voltagent_memory_user_items AS i
+                SET value = given[place]::jsonb, version = new_version, words = words_of[place]::tsvector,
+                    updated_at = moment, lifetime = kept, expires_at = ends
+                WHERE i.user_id = of_user AND i.namespace = namespaces[place]::text[] AND i.key = keys[place]
+                    AND i.version = if_version;
+            IF NOT FOUND THEN
+                outcome := 'conflict';
+            END IF;
+        ELSIF if_version = '' THEN
+            INSERT INTO "public".voltagent_memory_user_items
+                (user_id, namespace, key, value, version, words, created_at, updated_at, lifetime, expires_at)
+                VALUES (of_user, namespaces[place]::text[], keys[place], given[place]::jsonb, new_version,
+                    words_of[place]::tsvector, moment, moment, kept, ends)
+                ON CONFLICT DO NOTHING;
+            IF NOT FOUND THEN
+                outcome := 'conflict';
+            END IF;
+        ELSE
+            INSERT INTO "public".voltagent_memory_user_items
+                (user_id, namespace, key, value, version, words, created_at, updated_at, lifetime, expires_at)
+                VALUES (of_user, namespaces[place]::text[], keys[place], given[place]::jsonb, new_version,
+                    words_of[place]::tsvector, moment, moment, kept, ends)
+                ON CONFLICT (user_id, namespace, key) DO UPDATE
+                SET value = excluded.value, version = excluded.version, words = excluded.words,
+                    updated_at = excluded.updated_at, lifetime = excluded.lifetime, expires_at = excluded.expires_at;
+        END IF;
+        EXIT WHEN outcome IS NOT NULL;
+        version := CASE WHEN given[place] IS NOT NULL THEN new_version END;
+    END LOOP;
+    -- Only a write of one item expects a version, so a conflict has left nothing but the receipt.
+    IF outcome = 'conflict' AND of_operation IS NOT NULL THEN
+        DELETE FROM "public".voltagent_memory_user_items AS i
+            WHERE i.user_id = of_user AND i.namespace = operations AND i.key = of_operation;
+    ELSIF of_operation IS NOT NULL THEN
+        UPDATE "public".voltagent_memory_user_items AS i
+            SET value = i.value || jsonb_build_object('version', voltagent_memory_change_items.version, 'existed', existed)
+            WHERE i.user_id = of_user AND i.namespace = operations AND i.key = of_operation;
+    END IF;
+    outcome := coalesce(outcome, 'done');
+    RETURN NEXT;
 END
 $function$;
 
@@ -2952,6 +3068,36 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_of_memory()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    owner text;
+BEGIN
+    PERFORM 1 FROM "public".voltagent_memory_watchers AS w LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF TG_RELID = '"public".voltagent_memory_user_memory'::regclass THEN
+        owner := NEW.user_id;
+    ELSE
+        SELECT c.user_id INTO owner FROM "public".voltagent_memory_conversations AS c WHERE c.id = NEW.conversation_id;
+    END IF;
+    -- The payload is that of notify_watchers() and a word, so that only those who know it look at memories.
+    PERFORM pg_notify(
+            'voltmem_' || left(encode(sha256(convert_to('"public".voltagent_memory', 'UTF8')), 'hex'), 16),
+            left(encode(sha256(convert_to(w.user_id, 'UTF8')), 'hex'), 8) || ' memory'
+        )
+        FROM "public".voltagent_memory_watchers AS w
+        WHERE w.user_id = owner AND w.until > statement_timestamp();
+    RETURN NULL;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -3077,6 +3223,8 @@ REVOKE EXECUTE ON FUNCTION public.voltagent_memory_note_changed_summary() FROM P
 
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_refer_to_files() FROM PUBLIC;
 
+REVOKE EXECUTE ON FUNCTION public.voltagent_memory_tell_of_memory() FROM PUBLIC;
+
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_tell_watchers() FROM PUBLIC;
 
 CREATE TRIGGER voltagent_memory_files_delete AFTER DELETE ON public.voltagent_memory_messages FOR EACH ROW WHEN ((old.file_ids IS NOT NULL)) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
@@ -3100,6 +3248,10 @@ CREATE TRIGGER voltagent_memory_summary_delete AFTER DELETE ON public.voltagent_
 CREATE TRIGGER voltagent_memory_summary_truncate AFTER TRUNCATE ON public.voltagent_memory_messages FOR EACH STATEMENT EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
 
 CREATE TRIGGER voltagent_memory_summary_update AFTER UPDATE ON public.voltagent_memory_messages FOR EACH ROW WHEN ((old.archived = new.archived)) EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
+
+CREATE TRIGGER voltagent_memory_tell_of_memory AFTER INSERT ON public.voltagent_memory_user_memory FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_tell_of_memory();
+
+CREATE TRIGGER voltagent_memory_tell_of_memory AFTER INSERT ON public.voltagent_memory_conversation_memory FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_tell_of_memory();
 
 CREATE TRIGGER voltagent_memory_tell_watchers AFTER INSERT OR DELETE ON public.voltagent_memory_conversations FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_tell_watchers();
 

@@ -221,7 +221,7 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
     "get_history_entry": 3,
     "get_all_history_entries_by_agent": 3,
     "list_history_entries": 3,
-    "export_user": 19,
+    "export_user": 21,
     "read_shared_file": 2,
     "delete_user": 2,
 }

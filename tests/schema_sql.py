@@ -32,6 +32,8 @@ _TABLES: Final = """
     FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY oid"""
 _COLUMNS: Final = """
     SELECT concat_ws(' ', quote_ident(attname), format_type(atttypid, atttypmod),
+        (SELECT 'COLLATE ' || quote_ident(collname) FROM pg_collation
+            WHERE oid = attcollation AND collname <> 'default'),
         'DEFAULT ' || pg_get_expr(adbin, adrelid), CASE WHEN attnotnull THEN 'NOT NULL' END)
     FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""

@@ -233,12 +233,15 @@ WEB = sorted((PACKAGE / "web").glob("*.py"))
 
 # --- the adapters -------------------------------------------------------------------------------------------------
 
-ADAPTERS = sorted((PACKAGE / "adapters").glob("[a-z]*/*.py"))
+OF_ONE_FILE = sorted((PACKAGE / "adapters").glob("[a-z]*.py"))
+ADAPTERS = sorted([*OF_ONE_FILE, *(PACKAGE / "adapters").glob("[a-z]*/*.py")])
 FRAMEWORKS = {
     "agno": {"agno"},
     "langchain": {"langchain", "langchain_core", "langgraph"},
+    "langgraph": {"langgraph"},
     "openai_agents": {"agents"},
     "pydantic_ai": {"pydantic_ai"},
+    "pydantic_ai_harness": set(),  # loaded when a store is made
 }
 
 
@@ -247,7 +250,18 @@ def test_an_adapter_imports_its_framework_and_no_other(file: Path) -> None:
     """An adapter imports only the standard library, pydantic, voltmem and its own framework."""
     foreign = {name.split(".")[0] for name in imports(file)} - {"pydantic", "pydantic_core", "voltmem"}
 
-    assert foreign - sys.stdlib_module_names <= FRAMEWORKS[file.parent.name]
+    assert foreign - sys.stdlib_module_names <= FRAMEWORKS[file.stem if file in OF_ONE_FILE else file.parent.name]
+
+
+@pytest.mark.parametrize("file", OF_ONE_FILE, ids=lambda file: file.stem)
+def test_an_adapter_has_the_same_three_parts(file: Path) -> None:
+    """The conversion of messages or items, what the framework and what the application call, in this order."""
+    what = "items" if file.stem in ("langgraph", "pydantic_ai_harness") else "messages"
+    parts = [f"conversion of {what}", "called by the framework"]
+
+    found = re.findall(r"^ *# --- (conversion of .*?|called by .*?) -+$", file.read_text(), re.MULTILINE)
+
+    assert found in (parts, [*parts, "called by the application"])
 
 
 def classes() -> Iterator[type]:

@@ -750,7 +750,7 @@ class UserStorage:
         """
     def watch(self, *, poll_interval: float = 2.0) -> AsyncGenerator[Change]:
         """
-        Return an iterator over the changes of a user's conversations, made by any user in any process.
+        Return an iterator over the changes of a user's conversations and working memories, made in any process.
 
         ::
 
@@ -761,8 +761,8 @@ class UserStorage:
                     show_again(change.conversation)
 
         The first change is "ready": list the conversations then; no change after it is missed. Changes found by one
-        query come in order of activity, deletions first. The iterator ends when the storage is closed; like any other,
-        it can be left with break.
+        query come in order of activity, deletions first, and those of working memories last. The iterator ends when the
+        storage is closed; like any other, it can be left with break.
 
         Args:
             poll_interval: Seconds between two queries where no notifications arrive: behind a pooler in transaction
@@ -774,9 +774,11 @@ class UserStorage:
 
         All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. The watchers of a user share one query, after a notification, at most ten
-        times a second, and every 30 seconds: one round trip, which reads the user's conversations by index. For an
-        iterator that is slow, the changes of a conversation become one. If another program changes only messages, and
-        not the row of their conversation, the change is not seen.
+        times a second, and every 30 seconds: one round trip, which reads the user's conversations by index. It is
+        another one, which reads the newest versions of the user's working memories, if one of them has changed or
+        nobody can say so, and then one for each that has. For an iterator that is slow, the changes of a conversation
+        become one, and so do those of a memory. If another program changes only messages, and not the row of their
+        conversation, the change is not seen; if VoltAgent changes a working memory, it is seen when somebody reads it.
         """
     async def delete_history_entry(self, key: str) -> bool:
         """
@@ -904,10 +906,11 @@ class UserStorage:
                 async for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are the files, the user's working memory, all conversations, also archived and deleted ones, with their
-        marks, messages, working memory and the payloads of frameworks, and the recorded runs of agents. Public links
-        are left out, because anyone with the token can read. In tables that VoltAgent uses, also what it stores of the
-        user in tables of its own (working memory, steps, workflows), and the user's messages in other users'
+        Included are the files, the user's working memory, what frameworks keep of the user as items, all conversations,
+        also archived and deleted ones, with their marks, messages, working memory and the payloads of frameworks, and
+        the recorded runs of agents. Public links are left out, because anyone with the token can read. In tables that
+        VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps, workflows), and the
+        user's messages in other users'
         conversations. import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at

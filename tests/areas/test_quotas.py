@@ -30,7 +30,7 @@ from voltmem import (
 from voltmem._agents.native import NativeMemory
 from voltmem._areas.files import CHUNK_BYTES
 from voltmem._areas.quotas import QuotaStatements
-from voltmem._areas.transfer import imports
+from voltmem._areas.transfer import columns
 from voltmem._areas.transfer.growth import progress
 
 pytestmark = pytest.mark.usefixtures("migrated")
@@ -204,7 +204,7 @@ async def test_an_import_of_several_statements_is_refused_whole(
     make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversation that an import stores in several statements is refused as a whole; those before it are stored."""
-    monkeypatch.setattr(imports, "_FULL_AT_MESSAGES", 2)
+    monkeypatch.setattr(columns, "_FULL_AT_MESSAGES", 2)
     storage = make_storage(quotas=Quotas(messages=6))
     both = imported("c1", "a", "b", "c") + imported("c2", *map(str, range(5)))
 

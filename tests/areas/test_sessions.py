@@ -43,6 +43,8 @@ async def storage(
     await connection.execute(f"""
         INSERT INTO {tables.payloads} (conversation_id, format, payload) VALUES ('c1', 'f', '1'), ('b1', 'f', '1');
         INSERT INTO {tables.user_memory} (user_id, version, content, change) VALUES ('bob', 1, 'tea', 'set');
+        INSERT INTO {tables.user_items} (user_id, namespace, key, value, version, created_at, updated_at)
+            SELECT user_id, '{{a}}', 'k', '{{}}', 'v1', now(), now() FROM unnest('{{ada, bob}}'::text[]) AS user_id;
         INSERT INTO {tables.shares} (token, conversation_id) VALUES ('t2', 'b1');
         INSERT INTO {tables.summaries} SELECT id, 's1', 'words', now(), now(), '' FROM {tables.conversations};
         INSERT INTO {tables.agent_history} (id, agent_id, userid) VALUES ('h2', 'a1', 'bob'), ('h3', 'a1', NULL);

@@ -9,6 +9,8 @@ from typing import Final
 
 from tests.calls import CASES
 from voltmem import NativeMemory, PostgresStorage
+from voltmem._areas.area import access
+from voltmem._areas.items import Put, change_items, get_items, keep_items_longer
 from voltmem._postgres.listening import ListenerStatements
 
 
@@ -93,6 +95,14 @@ async def remember(storage: PostgresStorage) -> None:
     await memory.history()
 
 
+async def keep_items(storage: PostgresStorage) -> None:
+    """Store an item of a user, read it, and delete it."""
+    put = Put(("a",), "k", {"n": 1}, seconds=60)
+    await change_items(access(storage), "ada", [put])
+    await keep_items_longer(access(storage), "ada", await get_items(access(storage), "ada", [(("a",), "k")]))
+    await change_items(access(storage), "ada", [put._replace(value=None)])
+
+
 MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
     **CASES,
     "open": PostgresStorage.open,
@@ -101,7 +111,7 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
         for each in (
             *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
             *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit, remember, compact),
-            *(add_with_a_time,),
+            *(add_with_a_time, keep_items),
         )
     },
 }

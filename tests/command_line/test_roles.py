@@ -77,6 +77,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "file_references": "get_shared_file give_away",
     "changed_lines": "add_message add_after_changes add_after_changes",
     "user_memory": "remember remember delete_user",
+    "user_items": "keep_items keep_items keep_items keep_items",
     "conversation_memory": "set_working_memory set_working_memory set_working_memory",
     "summaries": "compact compact add_with_a_time",
     "watchers": "delete_user watch watch delete_user",
@@ -88,6 +89,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "add_message": "add_while_watched",
     "add_messages": "add_messages",
     "add_plain_messages": "add_beyond_the_limit",
+    "change_items": "keep_items",
     "change_memory": "set_working_memory",
     "choose_branch": "choose_branch",
     "copy_files": "give_away",
@@ -509,7 +511,9 @@ async def trial(connection: Connection, schema: str, migrated: str, tables: Tabl
     )
     await connection.execute(
         f"INSERT INTO {tables.payloads} (conversation_id, format, payload) VALUES ('c1', 'test', '1');"
-        f"INSERT INTO {tables.summaries} VALUES ('c1', 's1', 'words', now(), now(), '')"
+        f"INSERT INTO {tables.summaries} VALUES ('c1', 's1', 'words', now(), now(), '');"
+        f"INSERT INTO {tables.user_items} (user_id, namespace, key, value, version, created_at, updated_at) "
+        "VALUES ('ada', '{a}', 'k', '{}', 'v1', now(), now())"
     )
     await connection.execute(f"CREATE ROLE {admin} CREATEROLE; ALTER SCHEMA {schema} OWNER TO {admin}")
     everything = await connection.fetch(

@@ -125,6 +125,7 @@ def named() -> Iterator[tuple[str, str]]:
 
 NEED_EVERY_WORKER = {
     *("ImportStatements.store", "ImportStatements.store_user_memory", "copy_files", "fork_conversation"),
+    "ItemStatements.store",
     "add_plain_messages",  # not called on Citus
 }
 

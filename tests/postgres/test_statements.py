@@ -20,7 +20,7 @@ from voltmem import ANY_USER, Conversation, PostgresStorage, Quotas, Recall
 from voltmem._agents.memory import MemoryStatements
 from voltmem._agents.native import NativeStatements
 from voltmem._areas.append_statement import AppendStatements
-from voltmem._areas.changes import ChangeStatements
+from voltmem._areas.changes import ChangeStatements, MemoryLookStatements
 from voltmem._areas.checks.derived import DerivedStatements
 from voltmem._areas.checks.schema import SchemaStatements
 from voltmem._areas.checks.tables import row_checks
@@ -32,6 +32,7 @@ from voltmem._areas.file_sweeps import SweepStatements
 from voltmem._areas.files import FileStatements
 from voltmem._areas.forks import ForkStatements
 from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
+from voltmem._areas.items import ItemStatements
 from voltmem._areas.messages import MessageStatements
 from voltmem._areas.queries import ConversationQuery, MessageQuery
 from voltmem._areas.quotas import QuotaStatements
@@ -67,7 +68,8 @@ GROUPS: tuple[Callable[[Tables], object], ...] = (
     *(NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements, ExportStatements),
     *(FileStatements, SweepStatements, ForkStatements, UserStatements, DeletedUserStatements, ImportStatements),
     *(GrowthStatements, QuotaStatements, SessionStatements, ChangeStatements, ListenerStatements, DerivedStatements),
-    *(WorkingMemoryStatements, SummaryStatements, RecallStatements, VectorStatements),
+    *(WorkingMemoryStatements, SummaryStatements, RecallStatements, VectorStatements, ItemStatements),
+    MemoryLookStatements,
 )
 """The statements whose text does not depend on the arguments."""
 

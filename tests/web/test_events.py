@@ -71,6 +71,13 @@ async def test_each_change_is_an_event(storage: PostgresStorage, serve: Serve) -
         name, data = await anext(stream)
         assert (name, data["conversation"]["pinned"]) == ("conversation.updated", True)
 
+        await storage.working_memory("ada", "c1", author="planner").set("likes tea")
+        name, data = await anext(stream)
+        assert (name, data["conversationId"], data["conversation"]) == ("memory.changed", "c1", None)
+        async with httpx2.AsyncClient(headers={"X-User": "ada"}) as client:
+            shown = await client.get(f"{address}/api/conversations/c1/memory")
+        assert data["memory"] == shown.json()
+
         await storage.soft_delete_conversation("c1")
         assert await anext(stream) == ("conversation.deleted", {"conversationId": "c1", "conversation": None})
 

@@ -8,22 +8,24 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
-from voltmem._areas.area import Area
+from voltmem._areas.area import Access, Area
 from voltmem._areas.queries import ON_LINE
 from voltmem._areas.sidebar import ConversationItem, items_where
+from voltmem._areas.working_memory import WorkingMemory, WorkingMemoryStatements
 from voltmem._model import Key, Model
-from voltmem._postgres.connection import Executor
 from voltmem._postgres.listening import UNREACHABLE, Watcher, Watching
 from voltmem._tables import Tables
 from voltmem._values import check_seconds, check_user
 from voltmem.errors import InvalidInputError, StorageClosedError
 from voltmem.options import DEFAULT_POLL_INTERVAL
 
-ChangeKind: TypeAlias = Literal["ready", "created", "updated", "message-added", "deleted", "reconnected"]
+ChangeKind: TypeAlias = Literal[
+    "ready", "created", "updated", "message-added", "deleted", "memory-changed", "reconnected"
+]
 
 
 class Change(Model):
-    """A change of a conversation, or the beginning or an interruption of watching."""
+    """A change of a conversation or of a working memory, or the beginning or an interruption of watching."""
 
     kind: ChangeKind
     """
@@ -32,13 +34,16 @@ class Change(Model):
     - "message-added": its newest message is newer than before.
     - "updated": another change of it or of its messages: an edit, a deletion, a rewind.
     - "deleted": a conversation was deleted, soft-deleted, or given to another user.
+    - "memory-changed": a working memory has a new version: that of the conversation, or that of the user.
     - "reconnected": the connection was lost and is back. The changes meanwhile follow, one for each conversation, with
       its current state.
     """
     conversation_id: Key | None = None
-    """The conversation; None for "ready" and "reconnected"."""
+    """The conversation; None for "ready" and "reconnected", and for the working memory of the user."""
     conversation: ConversationItem | None = None
-    """The conversation's current state; None for "deleted", "ready" and "reconnected"."""
+    """The conversation's current state; None for "deleted", "memory-changed", "ready" and "reconnected"."""
+    memory: WorkingMemory | None = None
+    """The working memory's current state; None if it was deleted, and for other changes."""
 
 
 class ChangeStatements:
@@ -81,6 +86,23 @@ class ChangeStatements:
             ORDER BY item.updated_at NULLS FIRST, changed.id"""
 
 
+class MemoryLookStatements:
+    """The statement about the working memories of a user, whose place is '', and of the user's conversations."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.newest = f"""
+            SELECT ''::text AS place, pg_catalog.max(m.version) AS version
+            FROM {tables.user_memory} AS m WHERE m.user_id = $1 HAVING pg_catalog.max(m.version) IS NOT NULL
+            UNION ALL
+            SELECT m.conversation_id AS place, pg_catalog.max(m.version) AS version
+            FROM {tables.conversation_memory} AS m JOIN {tables.conversations} AS c ON c.id = m.conversation_id
+            WHERE c.user_id = $1 AND c.deleted_at IS NULL GROUP BY m.conversation_id"""
+
+
+_OWN: Final = ""
+"""The place of the user's own memory."""
+
+
 class Known(NamedTuple):
     """The known state of a conversation, from which a change is seen."""
 
@@ -106,7 +128,7 @@ class Changes(Area):
 
     def watch(self, user_id: str, *, poll_interval: float = DEFAULT_POLL_INTERVAL) -> AsyncGenerator[Change, None]:
         """
-        Return an iterator over the changes of a user's conversations, made by any user in any process.
+        Return an iterator over the changes of a user's conversations and working memories, made in any process.
 
         ::
 
@@ -117,8 +139,8 @@ class Changes(Area):
                     show_again(change.conversation)
 
         The first change is "ready": list the conversations then; no change after it is missed. Changes found by one
-        query come in order of activity, deletions first. The iterator ends when the storage is closed; like any other,
-        it can be left with break.
+        query come in order of activity, deletions first, and those of working memories last. The iterator ends when the
+        storage is closed; like any other, it can be left with break.
 
         Args:
             user_id: The user.
@@ -131,9 +153,11 @@ class Changes(Area):
 
         All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. The watchers of a user share one query, after a notification, at most ten
-        times a second, and every 30 seconds: one round trip, which reads the user's conversations by index. For an
-        iterator that is slow, the changes of a conversation become one. If another program changes only messages, and
-        not the row of their conversation, the change is not seen.
+        times a second, and every 30 seconds: one round trip, which reads the user's conversations by index. It is
+        another one, which reads the newest versions of the user's working memories, if one of them has changed or
+        nobody can say so, and then one for each that has. For an iterator that is slow, the changes of a conversation
+        become one, and so do those of a memory. If another program changes only messages, and not the row of their
+        conversation, the change is not seen; if VoltAgent changes a working memory, it is seen when somebody reads it.
         """
         check_user("user_id", user_id, "watch() follows one user's conversations")
         check_seconds("poll_interval", poll_interval)
@@ -148,7 +172,7 @@ class Changes(Area):
         looks = _LOOKS.setdefault(watching, {})
         look = looks.get(user_id)
         if look is None or not look.is_open():
-            look = looks[user_id] = _Look(watching, self._executor, self._sql(ChangeStatements), user_id)
+            look = looks[user_id] = _Look(watching, Access(self._options, self._executor), user_id)
         place = look.join(poll_interval)
         try:
             await look.has_begun()
@@ -167,20 +191,21 @@ class _Place:
 
     def __init__(self, poll_interval: float) -> None:
         self.poll_interval = poll_interval
-        self._changes: dict[str | None, Change] = {}
+        self._changes: dict[tuple[bool, str | None], Change] = {}
         self._more = asyncio.Event()
         self._ended = False
         self._error: Exception | None = None
 
     def put(self, change: Change) -> None:
-        """Add a change. It replaces one of the same conversation that was not yielded yet."""
-        before = self._changes.pop(change.conversation_id, None)
+        """Add a change. It replaces one of the same conversation, or memory, that was not yielded yet."""
+        of = change.kind == "memory-changed", change.conversation_id
+        before = self._changes.pop(of, None)
         # "created" and "message-added" say more than "updated"; what came and went is still known to somebody.
         if before is not None and change.kind == "updated" and before.kind in ("created", "message-added"):
             change = change.model_copy(update={"kind": before.kind})
         elif before is not None and before.kind == "created" and change.kind == "message-added":
             change = change.model_copy(update={"kind": "created"})
-        self._changes[change.conversation_id] = change
+        self._changes[of] = change
         self._more.set()
 
     def end(self, error: Exception | None = None) -> None:
@@ -205,14 +230,17 @@ class _Place:
 class _Look:
     """One user's changes, queried once for all iterators of a storage: it runs from the first of them to the last."""
 
-    def __init__(self, watching: Watching, executor: Executor, sql: ChangeStatements, user_id: str) -> None:
+    def __init__(self, watching: Watching, access: Access, user_id: str) -> None:
         self._watching = watching
-        self._executor = executor
-        self._sql = sql
+        self._executor = access.executor
+        self._sql = access.sql(ChangeStatements)
+        self._sql_of_memory = access.sql(MemoryLookStatements)
+        self._get = access.sql(WorkingMemoryStatements).get
         self._user_id = user_id
         self._loop = asyncio.get_running_loop()
         self._places: set[_Place] = set()
         self._known: dict[str, Known] = {}
+        self._memories: dict[str, int] = {}
         self._begun = self._loop.create_future()
         self._watcher: Watcher | None = None
         self._task = asyncio.create_task(self._run(), name="voltmem: looks for a user's changes")
@@ -268,12 +296,18 @@ class _Look:
         async with self._watching.watcher(self._user_id) as watcher:
             rows = await self._executor.fetch(self._sql.begin, self._user_id)
             self._known = {row["id"]: Known.from_row(tuple(row)[1:]) for row in rows}
+            self._memories = await self._newest_memories()
             self._begun.set_result(None)
             self._watcher = watcher
             while await watcher.wait(self._poll_interval()):
                 versions = [each.version for each in self._known.values()]
+                of_memory: list[Change] = []
                 try:
                     rows = await self._executor.fetch(self._sql.look, self._user_id, list(self._known), versions)
+                    # delete_user() says no more than that something has changed.
+                    may_be_gone = _OWN in self._memories and all(row["version"] is None for row in rows)
+                    if watcher.is_of_memory() or may_be_gone:
+                        of_memory = await self._changed_memories()
                 except UNREACHABLE:
                     watcher.missed = True
                     continue
@@ -281,9 +315,28 @@ class _Look:
                     return
                 changes = [Change(kind="reconnected")] if watcher.is_back() else []
                 changes += [_change(self._known, tuple(row)) for row in rows]
+                changes += of_memory
                 for place in self._places:
                     for change in changes:
                         place.put(change)
+
+    async def _newest_memories(self) -> dict[str, int]:
+        rows = await self._executor.fetch(self._sql_of_memory.newest, self._user_id)
+        return {row["place"]: row["version"] for row in rows}
+
+    async def _changed_memories(self) -> list[Change]:
+        """Return a change for each memory that has another version than it was known to have."""
+        newest, changes = await self._newest_memories(), list[Change]()
+        changed = {place for place, version in newest.items() if self._memories.get(place) != version}
+        changed |= {_OWN} & self._memories.keys() - newest.keys()
+        for place in sorted(changed):
+            row = await self._executor.fetchrow(self._get, self._user_id, place or None)
+            memory = None if row is None else WorkingMemory.from_row(row)
+            if memory is not None:
+                newest[place] = memory.version  # it may have changed again
+            changes.append(Change(kind="memory-changed", conversation_id=place or None, memory=memory))
+        self._memories = newest
+        return changes
 
 
 _LOOKS: Final[WeakKeyDictionary[Watching, dict[str, _Look]]] = WeakKeyDictionary()

@@ -39,6 +39,7 @@ class UserStatements:
             ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
             , files AS (DELETE FROM {tables.files} WHERE user_id = $1)
             , memory AS (DELETE FROM {tables.user_memory} WHERE user_id = $1)
+            , items AS (DELETE FROM {tables.user_items} WHERE user_id = $1)
             , counts AS (DELETE FROM {tables.quota_counts} WHERE user_id = $1)
             , recorded AS (
                 UPDATE {tables.deleted_users} SET deleted_at = pg_catalog.clock_timestamp() WHERE user_hash = $2

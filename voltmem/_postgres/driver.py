@@ -257,8 +257,8 @@ def is_undone(error: BaseException, connection: Connection) -> bool:
 
 # The functions of migrations_sql/functions that write. Statements that write call one, or have one of these words.
 WRITING_FUNCTIONS: Final = (
-    *("add_message", "add_messages", "add_plain_messages", "answer_calls", "change_memory", "choose_branch"),
-    *("copy_files", "count_line", "drop_messages", "drop_messages_of_user", "ensure_conversation"),
+    *("add_message", "add_messages", "add_plain_messages", "answer_calls", "change_items", "change_memory"),
+    *("choose_branch", "copy_files", "count_line", "drop_messages", "drop_messages_of_user", "ensure_conversation"),
     *("forget_derived", "forget_in_voltagent", "forget_messages", "fork_conversation", "give_conversation"),
     *("hand_over", "index_words", "keep_file", "leave_summaries", "lock_memory", "move_head", "put_file"),
     *("release_files", "remove_oldest", "require_room", "restore_archived", "save_payload", "show_memory"),

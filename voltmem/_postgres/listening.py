@@ -4,9 +4,9 @@ LISTEN/NOTIFY: one connection for all watchers of a storage learns that a user's
     a writer's commit ── notification: the user's key ── our one connection ──┬── a watcher of that user looks
                                                                              └── … and another
 
-A notification is only a hint: watchers query what changed. Where no notification arrives they query every few seconds.
-Notifications serialise the commits of all senders, so a trigger sends them only for users who are being watched. The
-rows that name these users are written here, and expire unless they are renewed.
+A notification is only a hint: watchers query what changed, of conversations, or of working memories, too. Where none
+arrives they query every few seconds. Notifications serialise the commits of all senders, so a trigger sends them only
+for users who are being watched. The rows that name these users are written here, and expire unless they are renewed.
 """
 
 from __future__ import annotations
@@ -91,14 +91,18 @@ class Watcher:
         self._hint = asyncio.Event()
         self._closed = False
         self._looked = float("-inf")
+        self._is_of_memory = False
 
     def begin(self) -> None:
         """Drop the hints that arrived before the first query."""
         self._hint.clear()
+        self._is_of_memory = False
 
     async def wait(self, poll_interval: float) -> bool:
         """Wait until it is time to query: after a hint, or a while. Returns False when the watcher is closed."""
         listening = self._listener.is_listening and not self.missed
+        if not listening:
+            self._is_of_memory = True  # no hint says so
         if not self._closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_ANYWAY if listening else poll_interval):
@@ -115,9 +119,15 @@ class Watcher:
         missed, self.missed = self.missed, False
         return missed
 
-    def hint(self, *, missed: bool = False) -> None:
+    def is_of_memory(self) -> bool:
+        """Return whether a working memory may have changed since the query before."""
+        is_of_memory, self._is_of_memory = self._is_of_memory, False
+        return is_of_memory
+
+    def hint(self, *, missed: bool = False, of_memory: bool = False) -> None:
         """Make the watcher query soon."""
         self.missed = self.missed or missed
+        self._is_of_memory = self._is_of_memory or missed or of_memory
         self._hint.set()
 
     def close(self) -> None:
@@ -219,8 +229,9 @@ class Listener:
     def _on_notification(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
         if payload == self._name:
             self._proof.set()
-        for watcher in self._watchers.get(str(payload), ()):
-            watcher.hint()
+        user, _, what = str(payload).partition(" ")
+        for watcher in self._watchers.get(user, ()):
+            watcher.hint(of_memory=what == "memory")
 
     async def _prove(self) -> None:
         """Check that a notification from another connection arrives. Some poolers deliver none."""
@@ -248,7 +259,7 @@ class Listener:
         self._delay = FIRST_DELAY
         self._tried.set()
         for watcher in self.all_watchers():
-            watcher.hint()
+            watcher.hint(of_memory=True)
 
     def _end(self) -> None:
         if self.is_listening:

@@ -95,6 +95,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     "file_references": Rights("SELECT, UPDATE", "SELECT", rows=_of_user("user_id")),
     # Versions are never changed. The methods write them, and VoltAgent's place for the text.
     "user_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_user("user_id")),
+    # Those of frameworks. The same functions write them.
+    "user_items": Rights(_ALL, "SELECT", rows=_of_user("user_id")),
     "conversation_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
     # What changes a message deletes them.
     "summaries": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),

@@ -20,6 +20,7 @@ from voltmem.web._payloads import item_of
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Limits, Mine, OwnLimits
 from voltmem.web._streams import SEND_SECONDS
+from voltmem.web._working_memory import memory_of
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -33,13 +34,16 @@ _NAMES: Final = {
     "updated": "conversation.updated",
     "deleted": "conversation.deleted",
     "message-added": "message.added",
+    "memory-changed": "memory.changed",
     "reconnected": "reconnected",
 }
 _ANSWER: Final[Responses] = {
     200: {
         "description": (
             "An endless stream of events. ready: list the conversations now. reconnected: intermediate states may be "
-            "missing. The data of each is JSON: conversationId, and conversation as the list shows it now, or null."
+            "missing. The data of each is JSON: conversationId, and conversation as the list shows it now, or null. "
+            "memory.changed has the working memory as GET /memory answers it, which is that of the conversation, or of "
+            "the user if conversationId is null."
         ),
         "content": {
             "text/event-stream": {
@@ -109,5 +113,7 @@ def _event(change: Change) -> ServerSentEvent:
     if change.conversation is not None:
         conversation = item_of(change.conversation).model_dump()
     data: dict[str, Any] = {"conversationId": change.conversation_id, "conversation": conversation}
+    if change.kind == "memory-changed":
+        data["memory"] = memory_of(change.memory).model_dump(mode="json")
     retry = RETRY_MILLISECONDS if change.kind == "ready" else None
     return ServerSentEvent(to_json(data), event=_NAMES[change.kind], retry=retry)

@@ -143,9 +143,14 @@ def _not_blank(text: str) -> str:
     return text
 
 
-def _answer(found: WorkingMemory | None) -> JsonResponse:
+def memory_of(found: WorkingMemory | None) -> Memory:
+    """Return a memory as the routes answer it."""
     none: dict[str, JsonValue] = {"content": None, "version": 0, "author": None, "changed_at": None}
-    memory = Memory.model_validate(none if found is None else found)
+    return Memory.model_validate(none if found is None else found)
+
+
+def _answer(found: WorkingMemory | None) -> JsonResponse:
+    memory = memory_of(found)
     return JsonResponse(memory, headers={"ETag": f'"{memory.version}"'})
 
 

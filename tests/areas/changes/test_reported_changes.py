@@ -67,6 +67,13 @@ async def listed(storage: PostgresStorage) -> Listed:
     return {item.id: (item, await storage.get_messages("ada", item.id)) for item in items}
 
 
+async def memories(storage: PostgresStorage) -> dict[str | None, str | None]:
+    """Return the working memories of ada and of the conversations that a sidebar can show of hers."""
+    ids = [None, *await listed(storage)]
+    found = [(id, await storage.working_memory("ada", id).get()) for id in ids]
+    return {id: None if memory is None else memory.content for id, memory in found}
+
+
 def differences(before: Listed, after: Listed) -> set[tuple[str, str | None]]:
     """Return the changes between two lists, as pairs of kind and id."""
     found: set[tuple[str, str | None]] = {("created", id) for id in after.keys() - before.keys()}
@@ -90,11 +97,13 @@ async def test_every_write_reports_what_the_list_shows_otherwise(
         PostgresStorage(dsn, schema=seeded) as other,
         watching(storage) as recorder,
     ):
-        before = await listed(other)
+        before, written = await listed(other), await memories(other)
 
         await call(other, name)
 
         changes = differences(before, await listed(other))
+        now = await memories(other)
+        changes |= {("memory-changed", id) for id, text in now.items() if text != written.get(id)}
         assert {await recorder.pair() for _ in changes} == changes
         if not changes:
             await other.create_conversation({"id": "last", "user_id": "ada"})
@@ -421,6 +430,7 @@ async def test_a_writer_needs_no_privilege_on_the_watchers(
     """
     tables = storage._options.tables
     await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO pg_monitor")
+    await connection.execute(f"GRANT SELECT ON {tables.user_memory}, {tables.conversation_memory} TO pg_monitor")
     for table in (tables.conversations, tables.messages):
         await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO pg_monitor")
     writer = make_storage(with_settings(dsn, role="pg_monitor"), migrate="off")

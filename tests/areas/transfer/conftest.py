@@ -12,6 +12,8 @@ from tests.conftest import MakeStorage
 from tests.values import nested
 from voltmem import NativeMessage, PostgresStorage
 from voltmem._agents.native import NativeMemory
+from voltmem._areas.area import access
+from voltmem._areas.items import Put, change_items
 
 
 @pytest.fixture
@@ -46,6 +48,9 @@ async def filled(storage: PostgresStorage) -> PostgresStorage:
         await memory.set({"likes": ["tea \N{HOT BEVERAGE}"]})
         await memory.delete()
         await memory.append("likes coffee", author="ada")
+    value: dict[str, JsonValue] = {"likes": ["tea \N{HOT BEVERAGE}"], "n": 1.5, "none": None}
+    await change_items(access(storage), "ada", [Put(("a", "b"), "k", value, "likes tea", seconds=10**9)])
+    await change_items(access(storage), "bob", [Put(("a", "b"), "k", {"of": "bob"})])
     await storage.soft_delete_conversation("c3")
     tables = storage._options.tables
     async with storage.transaction() as tx:

@@ -17,7 +17,7 @@ from tests.conftest import MakeStorage
 from tests.proxy import Proxy
 from voltmem import AgentHistoryEntry, ImportedMemory, PostgresStorage
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, ImportedSummary
-from voltmem._areas.transfer.pieces import FileChunk, ImportedFile, RunEvent, RunStep, VoltAgentRow
+from voltmem._areas.transfer.pieces import FileChunk, ImportedFile, ImportedItem, RunEvent, RunStep, VoltAgentRow
 
 
 async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
@@ -48,6 +48,7 @@ async def test_export_user_has_the_fields_that_the_reference_describes(filled: P
         ("chunk", FileChunk, set()),
         ("conversation", ImportedConversation, {"messages", "payloads", "memory", "summaries", "left_out"}),
         ("user_memory", ImportedMemory, set()),
+        ("item", ImportedItem, set()),
         ("memory", ImportedMemory, set()),
         ("summary", ImportedSummary, set()),
         ("payload", ImportedPayload, set()),

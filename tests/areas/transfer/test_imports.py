@@ -14,7 +14,7 @@ from tests.areas.transfer.exported import END, NOON, conversation, exported, hea
 from tests.calls import wait_until_blocked
 from tests.conftest import Connection, MakeStorage
 from voltmem import DatabaseError, ImportedConversation, InvalidInputError, Message, PostgresStorage, Skipped
-from voltmem._areas.transfer import imports
+from voltmem._areas.transfer import columns
 
 SECOND = timedelta(seconds=1)
 STEP = timedelta(microseconds=1)
@@ -26,7 +26,7 @@ STEP = timedelta(microseconds=1)
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements that are full with three messages."""
-    monkeypatch.setattr(imports, "_FULL_AT_MESSAGES", 3)
+    monkeypatch.setattr(columns, "_FULL_AT_MESSAGES", 3)
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -196,7 +196,7 @@ async def test_import_conversations_continues_times_over_statements(
     storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversation of many statements has times a microsecond apart throughout."""
-    monkeypatch.setattr(imports, "_FULL_AT_MESSAGES", 3)
+    monkeypatch.setattr(columns, "_FULL_AT_MESSAGES", 3)
     messages = [Message(role="user", content=str(number)) for number in range(10)]
 
     await storage.import_conversations("ada", [ImportedConversation(id="c", messages=messages)])

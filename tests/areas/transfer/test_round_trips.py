@@ -26,7 +26,7 @@ async def test_export_user_yields_all_that_a_user_has(filled: PostgresStorage) -
     lines = [line async for line in filled.export_user("ada")]
 
     kinds = [json.loads(line)["kind"] for line in lines]
-    first = ["file", "chunk", *["user_memory"] * 3]
+    first = ["file", "chunk", *["user_memory"] * 3, "item"]
     first += ["conversation", "payload", *["memory"] * 3, "summary", *["message"] * 5]
     assert kinds[: 1 + len(first)] == ["header", *first]
     assert kinds[1 + len(first) :] == [
@@ -78,6 +78,7 @@ async def test_import_user_skips_what_is_there(filled: PostgresStorage, other: P
     assert (again.conversations, again.messages, again.runs, again.renamed) == (1, 5, 0, [])
     assert again.skipped == [
         Skipped(kind="memory", id="ada", reason="it is there already"),
+        Skipped(kind="item", id="k", reason="it is there already"),
         Skipped(kind="conversation", id="c2", reason="it is there already"),
         Skipped(kind="conversation", id="c3", reason="it is there already, deleted"),
         Skipped(kind="run", id="h1", reason="it is there already"),
@@ -105,7 +106,7 @@ async def test_another_users_ids_are_replaced_with_new_ones(filled: PostgresStor
     ]
     assert await exported(filled) == before
     assert await exported(filled, "bob") == others
-    assert (again.conversations, again.runs, len(again.skipped), again.renamed) == (0, 0, 6, [])
+    assert (again.conversations, again.runs, len(again.skipped), again.renamed) == (0, 0, 7, [])
     fork = (await filled.list_conversations("eve", archived=True)).items[0]
     assert (fork.id, fork.forked_from) == (names["conversation", "c2"], names["conversation", "c1"])
     copy = await filled.get_history_entry(names["run", "h1"])

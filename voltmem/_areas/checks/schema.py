@@ -31,6 +31,7 @@ KEYS: Final[Sequence[tuple[str, tuple[str, ...]]]] = (
     ("shares", ("token", "conversation_id")),
     ("user_memory", ("user_id", "version")),
     ("user_memory", ("user_id", "operation_id")),
+    ("user_items", ("user_id", "namespace", "key")),
     ("conversation_memory", ("conversation_id", "version")),
     ("conversation_memory", ("conversation_id", "operation_id")),
     ("summaries", ("conversation_id", "id")),
@@ -67,6 +68,8 @@ FROM_VECTORS: Final = (("embeddings", ("conversation_id", "message_id"), "messag
 
 _TRIGGERS: Final = (
     ("conversations", "tell_watchers", 2),
+    ("user_memory", "tell_of_memory", 1),
+    ("conversation_memory", "tell_of_memory", 1),
     ("messages", "note_changed_line", 4),
     ("messages", "note_changed_summary", 3),
     ("messages", "refer_to_files", 3),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from voltmem._areas.files import used_files
 from voltmem._areas.history.models import EVENT_JSON, step_columns
 from voltmem._areas.inlined import extracted, imported
+from voltmem._areas.items import text_array
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedMemory,
@@ -37,6 +38,10 @@ MEMORY: Final = ("version", "content", "change", "author", "created_at", "from_m
 SUMMARY: Final = (*("id", "content", "first_at", "last_at", "hash", "usage", "format", "payload", "created_at"),)
 STEP: Final = ("key", "value", "exact", "agent_id")
 RUN_KINDS: Final[tuple[RunKind, ...]] = ("run", "step", "event")
+
+# A statement is full at this number of messages, or of characters in them.
+_FULL_AT_MESSAGES: Final = 5_000
+_FULL_AT_CHARACTERS: Final = 8_000_000
 
 # The column values of a message, an event or a step.
 Columns: TypeAlias = tuple[str | None, ...]
@@ -128,17 +133,11 @@ def memory_columns(memory: Sequence[ImportedMemory]) -> list[Sequence[str | None
     rows = [
         (
             *(str(each.version), each.content, each.change, each.author, _iso(each.created_at)),
-            _array(each.from_messages) if each.from_messages else None,
+            text_array(each.from_messages) if each.from_messages else None,
         )
         for each in memory
     ]
     return transposed(rows, len(MEMORY))
-
-
-def _array(values: Sequence[str]) -> str:
-    """Return an array of text, as PostgreSQL writes it."""
-    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def summary_columns(summaries: Sequence[ImportedSummary]) -> list[Sequence[str | None] | None]:
@@ -216,3 +215,18 @@ def transposed(rows: Sequence[Columns], width: int) -> list[Sequence[str | None]
     """Return the columns of the rows; None for a column without any value."""
     columns = zip(*rows, strict=True) if rows else [[]] * width
     return [column if any(value is not None for value in column) else None for column in columns]
+
+
+def batches(rows: Iterator[Columns], contents: Mapping[str, str]) -> Iterator[list[Columns]]:
+    """Yield the rows in lists, each for one statement, together with the contents of files."""
+    batch: list[Columns] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += sum(len(value) for value in row if value is not None)
+        taken = sum(map(len, contents.values()))
+        if len(batch) >= _FULL_AT_MESSAGES or characters + taken >= _FULL_AT_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
 from voltmem._areas.inlined import EXPORTED
+from voltmem._areas.items import OPERATIONS
 from voltmem._areas.queries import IS_THEIRS, authored, message_columns
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.voltagent_tables import voltagent_rows
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 100
 # The number of messages that are read together.
 _MESSAGES_AT_ONCE: Final = 100
+# The number of items that are read together, of at most a megabyte each.
+_ITEMS_AT_ONCE: Final = 20
 # The number of chunks of files that are read together, of 256 KiB each.
 _CHUNKS_AT_ONCE: Final = 4
 
@@ -80,6 +83,13 @@ class ExportStatements:
         )
         self.user_memory = f"SELECT {versions} FROM {tables.user_memory} WHERE user_id = $1 ORDER BY version"
         self.changed_user_memory = f"SELECT {changed} FROM {tables.look_at_memory}($1, NULL) WHERE NOT is_stored"
+        # Without the receipts of operations.
+        self.items = f"""
+            SELECT namespace, key, value::text AS value, words IS NOT NULL AS searched,
+                lifetime, expires_at, created_at, updated_at
+            FROM {tables.user_items} WHERE user_id = $1 AND namespace <> ARRAY['{OPERATIONS[0]}']
+                AND (expires_at IS NULL OR expires_at > pg_catalog.statement_timestamp())
+            ORDER BY namespace, key"""
         self.memory = f"""
             SELECT conversation_id, {versions} FROM {tables.conversation_memory} AS m
             WHERE conversation_id = ANY($1::text[])
@@ -125,10 +135,11 @@ class Exports(Area):
                 async for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are the files, the user's working memory, all conversations, also archived and deleted ones, with their
-        marks, messages, working memory and the payloads of frameworks, and the recorded runs of agents. Public links
-        are left out, because anyone with the token can read. In tables that VoltAgent uses, also what it stores of the
-        user in tables of its own (working memory, steps, workflows), and the user's messages in other users'
+        Included are the files, the user's working memory, what frameworks keep of the user as items, all conversations,
+        also archived and deleted ones, with their marks, messages, working memory and the payloads of frameworks, and
+        the recorded runs of agents. Public links are left out, because anyone with the token can read. In tables that
+        VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps, workflows), and the
+        user's messages in other users'
         conversations. import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
@@ -143,6 +154,7 @@ class Exports(Area):
             end_line,
             file_line,
             header_line,
+            item_line,
             user_memory_line,
             voltagent_line,
         )
@@ -157,6 +169,8 @@ class Exports(Area):
             for statement in (sql.user_memory, sql.changed_user_memory):
                 for row in await snapshot.fetch(statement, user_id):
                     yield user_memory_line(row)
+            async for row in snapshot.rows(sql.items, user_id, at_once=_ITEMS_AT_ONCE):
+                yield item_line(row)
             async for rows in _together(snapshot.rows(sql.conversations, user_id)):
                 async for lines in self._conversation_lines(snapshot, rows, user_id):
                     for line in lines:

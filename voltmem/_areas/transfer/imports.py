@@ -8,13 +8,13 @@ from itertools import accumulate, chain, islice, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, cast
 
-from voltmem._areas.area import Area, off_loop_if_long
+from voltmem._areas.area import Access, Area, off_loop_if_long
 from voltmem._areas.files import FileStatements, Upload
 from voltmem._areas.transfer.columns import (
     MESSAGE,
     RUN_KINDS,
-    Columns,
     RunKind,
+    batches,
     conversation_columns,
     memory_columns,
     message_columns,
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from voltmem._areas.transfer.pieces import ImportedFile, ImportedRun
     from voltmem._postgres.driver import Record
 
-# A statement is full at this number of messages, or of characters in them.
-_FULL_AT_MESSAGES: Final = 5_000
-_FULL_AT_CHARACTERS: Final = 8_000_000
 # Derived ids that are looked up together. Somebody who knows a user's id can take many of them.
 _DERIVED: Final = 1_000
 
@@ -85,10 +82,12 @@ class Imports(Area):
         from voltmem._areas.transfer.lines import read  # here: few programs need it
         from voltmem._areas.transfer.pieces import (  # here: as above
             ImportedFile,
+            ImportedItems,
             ImportedRun,
             ImportedUserMemory,
             VoltAgentRow,
         )
+        from voltmem._areas.transfer.stored_items import store_items  # here: as above
 
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("lines", lines)
@@ -102,6 +101,8 @@ class Imports(Area):
                 await self._import_run(each, result)
             elif isinstance(each, ImportedUserMemory):
                 await self._import_user_memory(each.versions, result)
+            elif isinstance(each, ImportedItems):
+                await store_items(Access(self._options, self._executor), each.items, result)
             elif isinstance(each, VoltAgentRow):
                 result.skip("voltagent", each.table, "only VoltAgent writes its own tables")
             elif isinstance(each, ImportedFile):
@@ -243,7 +244,7 @@ class Imports(Area):
         contents: dict[str, str] = {}
         extract = self._options.files == "extract"
         columns = message_columns(conversation, contents if extract else None, search=self._options.search)
-        for batch in _batches(columns, contents):
+        for batch in batches(columns, contents):
             taken = (list(contents), list(contents.values())) if contents else (None, None)
             contents.clear()
             yield *transposed(batch, len(MESSAGE)), *taken, before
@@ -314,18 +315,3 @@ def _size(conversation: ImportedConversation) -> int:
 
 def _next(arguments: Iterator[tuple[object, ...]]) -> tuple[object, ...] | None:
     return next(arguments, None)
-
-
-def _batches(rows: Iterator[Columns], contents: Mapping[str, str]) -> Iterator[list[Columns]]:
-    """Yield the rows in lists, each for one statement, together with the contents of files."""
-    batch: list[Columns] = []
-    characters = 0
-    for row in rows:
-        batch.append(row)
-        characters += sum(len(value) for value in row if value is not None)
-        taken = sum(map(len, contents.values()))
-        if len(batch) >= _FULL_AT_MESSAGES or characters + taken >= _FULL_AT_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch

@@ -11,7 +11,6 @@ import binascii
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Final, TypeAlias, TypeVar, cast
 
 from pydantic import JsonValue
@@ -27,6 +26,7 @@ from voltmem._areas.history.models import (
     step_fields,
 )
 from voltmem._areas.inlined import exported, exported_files
+from voltmem._areas.items import OPERATIONS, check_name, check_seconds_kept, check_value
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import (
     ImportedConversation,
@@ -38,10 +38,13 @@ from voltmem._areas.transfer.models import (
     all_of,
 )
 from voltmem._areas.transfer.pieces import (
+    FileBeingRead,
     FileChunk,
     FileEnd,
     FilePiece,
     ImportedFile,
+    ImportedItem,
+    ImportedItems,
     ImportedRun,
     ImportedUserMemory,
     RunEvent,
@@ -69,6 +72,8 @@ VERSION: Final = 1
 # Fields in which null is a value.
 _NULLABLE: Final = frozenset({"content", "payload"})
 _PAYLOAD: Final = 8  # its place in the message_columns()
+# Each has at most a megabyte.
+_ITEMS_AT_ONCE: Final = 20
 # The kinds of lines before which a conversation, or a run, is complete.
 _BEGINNINGS: Final = frozenset({"conversation", "run", "voltagent", "file", "end"})
 CONVERSATION_FIELDS: Final = ("id", "resource_id", "title", "metadata", "created_at", "updated_at", *MARKS)
@@ -113,6 +118,13 @@ def memory_line(row: Row) -> str:
 def user_memory_line(row: Row) -> str:
     """Return the line of a version of the user's working memory."""
     return _memory("user_memory", row)
+
+
+def item_line(row: Row) -> str:
+    """Return the line of an item of the user's."""
+    names = ("namespace", "key", "searched", "lifetime", "expires_at", "created_at", "updated_at")
+    values = {name: value for name in names if (value := row[name]) is not None}
+    return _line("item", {**values, "value": from_stored_json(row["value"])})
 
 
 def _memory(kind: str, row: Row) -> str:
@@ -229,7 +241,7 @@ def _iso(time: datetime) -> str:
 
 # --- reading ------------------------------------------------------------------------------------------------------
 
-Group: TypeAlias = ImportedConversation | ImportedRun | ImportedUserMemory | VoltAgentRow
+Group: TypeAlias = ImportedConversation | ImportedRun | ImportedUserMemory | ImportedItems | VoltAgentRow
 Read: TypeAlias = Group | ImportedFile | FilePiece | FileEnd
 GroupT = TypeVar("GroupT", ImportedConversation, ImportedRun)
 ModelT = TypeVar("ModelT", bound=Model)
@@ -262,28 +274,6 @@ def _length(line: object) -> int:
     return len(line) if isinstance(line, str | bytes) else 0
 
 
-class _File:
-    """The file that is being read."""
-
-    def __init__(self, values: ImportedFile) -> None:
-        self.values = values
-        self._digest = sha256()
-        self._size = 0
-
-    def add(self, chunk: bytes) -> None:
-        """Add some of the content."""
-        self._digest.update(chunk)
-        self._size += len(chunk)
-
-    def check(self) -> None:
-        """Raise InvalidInputError unless the content is complete."""
-        if self._digest.hexdigest() != self.values.id or self._size != self.values.size:
-            raise InvalidInputError(
-                f"the chunks of file {short_repr(self.values.id)} above have {self._size} bytes with the SHA-256 "
-                f"{self._digest.hexdigest()}, not the {self.values.size} bytes of the file: export again"
-            )
-
-
 class _Groups:
     """The conversation or run, or the file, that is being read."""
 
@@ -291,13 +281,14 @@ class _Groups:
         self.ended = False
         self._begun = False
         self._group: Group | None = None
-        self._file: _File | None = None
+        self._file: FileBeingRead | None = None
         self._ids: set[tuple[str, str]] = set()
         self._files: set[str] = set()
         self._kinds: Mapping[str, Callable[[JsonObject], None]] = {
             "header": self._header,
             "file": self._begin_file,
             "user_memory": self._user_memory,
+            "item": self._item,
             "conversation": self._conversation,
             "payload": self._payload,
             "memory": self._memory,
@@ -334,11 +325,16 @@ class _Groups:
             self._file.check()
             self._file = None
             finished.append(FileEnd())
-        ends = kind in _BEGINNINGS or (kind == "user_memory" and not isinstance(self._group, ImportedUserMemory))
-        if self._group is not None and ends:
+        if self._group is not None and self._ends_before(kind):
             finished.append(self._group)
         take(values)
         return [*finished, *self._begun_file()] if kind == "file" else finished
+
+    def _ends_before(self, kind: object) -> bool:
+        """Whether what is being read is complete before a line of this kind."""
+        if kind == "item":
+            return not isinstance(self._group, ImportedItems) or len(self._group.items) == _ITEMS_AT_ONCE
+        return kind in _BEGINNINGS or (kind == "user_memory" and not isinstance(self._group, ImportedUserMemory))
 
     def _header(self, values: JsonObject) -> None:
         version = values.get("voltmem")
@@ -349,7 +345,7 @@ class _Groups:
         self._begun = True
 
     def _begin_file(self, values: JsonObject) -> None:
-        self._file = _File(_model(ImportedFile, values))
+        self._file = FileBeingRead(_model(ImportedFile, values))
         self._files.add(self._file.values.id)
         self._group = None
 
@@ -389,6 +385,17 @@ class _Groups:
         if not isinstance(self._group, ImportedUserMemory):
             self._group = ImportedUserMemory([])
         _add_version(self._group.versions, version)
+
+    def _item(self, values: JsonObject) -> None:
+        item = _model(ImportedItem, values)
+        if not item.namespace or tuple(item.namespace) == OPERATIONS:
+            raise InvalidInputError(f"the namespace {item.namespace} is empty, or not one of items")
+        check_name(item.namespace, item.key)
+        check_value(values["value"], "value")
+        check_seconds_kept("lifetime", None if item.lifetime is None else item.lifetime / 60)
+        if not isinstance(self._group, ImportedItems) or len(self._group.items) == _ITEMS_AT_ONCE:
+            self._group = ImportedItems([])
+        self._group.items.append(item)
 
     def _memory(self, values: JsonObject) -> None:
         version = _model(ImportedMemory, values)

@@ -15,7 +15,7 @@ from voltmem._values import short_repr
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message, NativeMessage
 
-Kind: TypeAlias = Literal["conversation", "run", "voltagent", "memory"]
+Kind: TypeAlias = Literal["conversation", "run", "voltagent", "memory", "item"]
 # A version that is stored later gets the next number, a bigint.
 _MOST_VERSIONS: Final = 2**62
 Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
@@ -132,11 +132,11 @@ class Skipped(Model):
     """Something that was not imported."""
 
     kind: Kind
-    """A conversation, a run, a row of a table of VoltAgent's own, or the user's working memory."""
+    """A conversation, a run, a row of a table of VoltAgent's own, the user's working memory, or an item."""
     id: Id
     """
     Its id, or the id that it would have got; of an entry of a file without one, its place, such as "entry 3"; of a row
-    of VoltAgent's, the name of the table; of the working memory, the user's.
+    of VoltAgent's, the name of the table; of the working memory, the user's; of an item, its key.
     """
     reason: String
     """Why."""
@@ -166,6 +166,8 @@ class ImportResult(Model):
     """How many recorded runs of agents were stored."""
     memory: int = 0
     """How many versions of working memories were stored."""
+    items: int = 0
+    """How many items of the user's were stored."""
     files: int = 0
     """How many files the import has; those that the user had already are among them."""
     skipped: list[Skipped] = Field(default_factory=list)

@@ -16,7 +16,7 @@ class Result:
         self.shortest_id = shortest_id
         self.grows = grows
         """Whether conversations that are there get the messages that are new."""
-        self.conversations = self.updated = self.messages = self.memory = self.runs = self.files = 0
+        self.conversations = self.updated = self.messages = self.memory = self.items = self.runs = self.files = 0
         self.names: dict[str, str] = {}
         """From the id of each imported conversation to its id in the storage."""
         self.left_out: Counter[str] = Counter()
@@ -51,6 +51,7 @@ class Result:
             updated=self.updated,
             messages=self.messages,
             memory=self.memory,
+            items=self.items,
             runs=self.runs,
             files=self.files,
             skipped=self.skipped,

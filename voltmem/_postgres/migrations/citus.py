@@ -42,6 +42,7 @@ LAYOUT: Final = (
     Place("files", "user_id", None),
     Place("file_chunks", "user_id", "files"),
     Place("user_memory", "user_id", "files"),
+    Place("user_items", "user_id", "files"),
     # Without the triggers it has no rows. Each server has it, so that it can be joined with the files.
     Place("file_references", None, None),
 )
@@ -57,6 +58,8 @@ LOCAL: Final = (
 _TRIGGERS: Final = (
     ("conversations", "tell_watchers"),
     ("conversations", "tell_watchers_of_update"),
+    ("user_memory", "tell_of_memory"),
+    ("conversation_memory", "tell_of_memory"),
     ("messages", "line_insert"),
     ("messages", "line_update"),
     ("messages", "line_delete"),

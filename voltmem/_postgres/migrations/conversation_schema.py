@@ -246,6 +246,7 @@ class BackupStatements(ConversationSchemaStatements):
             f"DROP TABLE IF EXISTS {tables.conversation_memory}",
             f"DROP TABLE IF EXISTS {tables.summaries}",
             f"DROP TABLE IF EXISTS {tables.user_memory}",
+            f"DROP TABLE IF EXISTS {tables.user_items}",
             f"DROP TABLE IF EXISTS {tables.shares}",
             f"DROP TABLE IF EXISTS {tables.embeddings}",
             f"DROP TABLE IF EXISTS {messages}",

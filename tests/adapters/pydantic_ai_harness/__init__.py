@@ -1,0 +1,1 @@
+"""Tests of the adapter for the notebooks of Pydantic AI's harness."""
