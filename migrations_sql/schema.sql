@@ -289,6 +289,19 @@ CREATE TABLE public.voltagent_memory_user_items (
 
 CREATE INDEX voltagent_memory_user_items_expiring ON public.voltagent_memory_user_items USING btree (user_id, expires_at) WHERE (expires_at IS NOT NULL);
 
+CREATE TABLE public.voltagent_memory_leases (
+    conversation_id text NOT NULL,
+    purpose text NOT NULL,
+    holder text NOT NULL,
+    token bigint NOT NULL,
+    until timestamp with time zone NOT NULL,
+    lasts interval NOT NULL,
+    stop_requested boolean DEFAULT false NOT NULL,
+    CONSTRAINT voltagent_memory_leases_conversation_id_purpose_token_key UNIQUE (conversation_id, purpose, token),
+    CONSTRAINT voltagent_memory_leases_pkey PRIMARY KEY (conversation_id, purpose),
+    CONSTRAINT voltagent_memory_leases_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
+);
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision, new_tokens text DEFAULT NULL::text)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -2150,6 +2163,35 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_keep_lease(conversation text, of_user text, for_purpose text, held_token bigint, seconds double precision)
+ RETURNS TABLE(stop_requested boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    moment timestamptz;
+    length interval := make_interval(secs => seconds);
+BEGIN
+    PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = conversation AND c.user_id = of_user AND c.deleted_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM 1 FROM "public".voltagent_memory_leases AS l
+        WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.token = held_token
+        FOR NO KEY UPDATE;
+    moment := clock_timestamp();
+    RETURN QUERY
+        UPDATE "public".voltagent_memory_leases AS l
+        SET until = moment + length, lasts = greatest(length, l.lasts)
+        WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.token = held_token
+            AND l.until > moment AND l.until - 2 * l.lasts < moment
+        RETURNING l.stop_requested;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_leave_summaries(conversation text, moment timestamp with time zone, is_new boolean)
  RETURNS void
  LANGUAGE plpgsql
@@ -3064,6 +3106,46 @@ BEGIN
         DELETE FROM "public".voltagent_memory_summaries AS s
             WHERE s.conversation_id = conversation AND s.format IS NOT DISTINCT FROM new_format AND s.last_at < oldest;
     END IF;
+    RETURN NEXT;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_take_lease(conversation text, of_user text, for_purpose text, new_holder text, seconds double precision)
+ RETURNS TABLE(owner text, holder text, token bigint, until timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    moment timestamptz;
+    length interval := make_interval(secs => seconds);
+BEGIN
+    SELECT c.user_id INTO owner
+        FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = conversation AND c.user_id = of_user AND c.deleted_at IS NULL
+        FOR KEY SHARE;
+    IF owner IS NULL THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    INSERT INTO "public".voltagent_memory_leases (conversation_id, purpose, holder, token, until, lasts)
+        VALUES (conversation, for_purpose, '', 0, '-infinity', '0 s')
+        ON CONFLICT (conversation_id, purpose) DO NOTHING;
+    -- A lease that is held is not waited for, and its holder may be in a long transaction.
+    moment := clock_timestamp();
+    PERFORM 1 FROM "public".voltagent_memory_leases AS l
+        WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.holder <> new_holder
+            AND (l.until <= moment OR l.until - 2 * l.lasts >= moment)
+        FOR UPDATE;
+    moment := clock_timestamp();
+    UPDATE "public".voltagent_memory_leases AS l
+        SET holder = new_holder, token = l.token + 1, until = moment + length, lasts = length, stop_requested = false
+        WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.holder <> new_holder
+            AND (l.until <= moment OR l.until - 2 * l.lasts >= moment);
+    SELECT l.holder, l.token, l.until INTO holder, token, until
+        FROM "public".voltagent_memory_leases AS l
+        WHERE l.conversation_id = conversation AND l.purpose = for_purpose;
     RETURN NEXT;
 END
 $function$;

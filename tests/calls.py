@@ -77,6 +77,7 @@ VALUES: Final[Mapping[str, object]] = {
     "order_direction": "ASC",
     "owner": "ada",
     "page_size": 5,
+    "purpose": "answer",
     "resource_id": "docs",
     "roles": ["user"],
     "scope": "conversation",
@@ -136,6 +137,8 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "count_embeddings": "needs the table that only recall=Recall(…) creates",
     "prune": "works in batches, as many as there are",
     "watch": "does not end",
+    "confirm_lease": "changes nothing, and holds a lock until its transaction ends",
+    "lease": "a context manager: a round trip at its start and its end, and one at each renewal",
     "record_run": "a context manager: as many round trips as its body has steps and events, and two",
 }
 # The first words of read-only verbs. A read-only session verifies them (test_errors.py).
@@ -284,9 +287,10 @@ class Rows:
         self.chunks = f'"{schema}".{prefix}_file_chunks'
         self.user_memory = f'"{schema}".{prefix}_user_memory'
         self.memory = f'"{schema}".{prefix}_conversation_memory'
+        self.leases = f'"{schema}".{prefix}_leases'
         history = (self.entries, self.steps, self.events)
         memory = (self.user_memory, self.memory)
-        self.tables = (self.conversations, self.messages, self.shares, *history, self.files, *memory)
+        self.tables = (self.conversations, self.messages, self.shares, *history, self.files, *memory, self.leases)
 
     async def seed(self) -> None:
         """
@@ -318,6 +322,8 @@ class Rows:
             INSERT INTO {self.shares} (token, conversation_id, up_to, up_to_time, up_to_seq, newest_seq)
             SELECT 't1', conversation_id, message_id, created_at, seq, seq
             FROM {self.messages} WHERE conversation_id = 'c1' AND message_id = 'm3';
+            INSERT INTO {self.leases} (conversation_id, purpose, holder, token, until, lasts)
+            SELECT id, 'answer', 'somebody', 7, now() + interval '1 hour', '1 hour' FROM {self.conversations};
             DELETE FROM {self.entries};
             INSERT INTO {self.entries} (id, agent_id, "timestamp", status, input, userid, conversationid)
             VALUES ('h1', 'a1', '{LONG_AGO}', 'working', '"Hello"', 'ada', 'c1');
@@ -352,6 +358,9 @@ class Rows:
         files = await self._connection.fetch(f"SELECT user_id, id, size FROM {self.files} ORDER BY user_id, id")
         found = {"conversations": conversations, "messages": messages, "shares": shares, "files": files}
         found |= {"entries": entries, "steps": steps, "events": events}
+        found["leases"] = await self._connection.fetch(
+            f"SELECT conversation_id, purpose, token, stop_requested FROM {self.leases} ORDER BY 1, 2"
+        )
         for name, table, key in (
             ("user_memory", self.user_memory, "user_id"),
             ("memory", self.memory, "conversation_id"),

@@ -34,6 +34,8 @@ from voltmem import (
     InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
+    LeaseHeldError,
+    LeaseLostError,
     MemoryConflictError,
     MemoryRefusedError,
     Message,
@@ -170,6 +172,17 @@ async def no_vectors(world: World) -> None:
     await Meaning(Recall(embed=embed, dimensions=3, model="m"), Tables("public", "chat")).vectors(["words"])
 
 
+async def two_holders(world: World) -> None:
+    storage = world.make_storage()
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    async with storage.lease("ada", "c1", "answer"), storage.lease("ada", "c1", "answer"):
+        pass
+
+
+async def no_lease(world: World) -> None:
+    await world.make_storage().confirm_lease("ada", "c1", "answer", 1)
+
+
 async def no_embedded_server(world: World) -> None:
     from voltmem._postgres.embedded import start_temporary
 
@@ -231,6 +244,8 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     StoredFileNotFoundError: no_file,
     QuotaExceededError: no_room,
     RevisionConflictError: two_revisions,
+    LeaseHeldError: two_holders,
+    LeaseLostError: no_lease,
     MemoryConflictError: two_versions,
     MemoryRefusedError: no_json,
     OperationConflictError: two_changes,

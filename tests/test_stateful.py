@@ -220,7 +220,16 @@ class World:
 
     async def empty(self) -> None:
         """Delete all rows, which is far cheaper than new tables for each example."""
-        names = ("conversations", "conversation_memory", "changed_lines", "messages", "payloads", "shares", "summaries")
+        names = (
+            "conversations",
+            "conversation_memory",
+            "changed_lines",
+            "messages",
+            "payloads",
+            "shares",
+            "summaries",
+            "leases",
+        )
         tables = [f"{self._schema}.voltagent_memory_{name}" for name in names]
         async with self.storage.transaction() as tx:
             await tx.connection.execute(f"TRUNCATE {', '.join(tables)}")

@@ -20,6 +20,7 @@ from voltmem._areas.forgetting import Forgotten, RememberedVersion
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun, RunEvent
+from voltmem._areas.leases import HeldLease, Lease
 from voltmem._areas.moments import Moment, quote_moments
 from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
@@ -57,6 +58,8 @@ from voltmem.errors import (
     InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
+    LeaseHeldError,
+    LeaseLostError,
     MemoryConflictError,
     MemoryRefusedError,
     MessageNotFoundError,
@@ -109,6 +112,7 @@ __all__ = [
     "Finding",
     "Forgotten",
     "Health",
+    "HeldLease",
     "Highlight",
     "HistoryEntryNotFoundError",
     "ImportResult",
@@ -121,6 +125,9 @@ __all__ = [
     "InvalidLineError",
     "InvalidOptionError",
     "InvalidQueryError",
+    "Lease",
+    "LeaseHeldError",
+    "LeaseLostError",
     "Memory",
     "MemoryConflictError",
     "MemoryRefusedError",

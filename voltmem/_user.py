@@ -19,6 +19,7 @@ from voltmem._areas.files import Files
 from voltmem._areas.forgetting import Forgetting
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.entries import AgentHistory
+from voltmem._areas.leases import Leases
 from voltmem._areas.messages import Messages
 from voltmem._areas.pruning import Pruning
 from voltmem._areas.recall import Recalling
@@ -280,6 +281,13 @@ class UserStorage:
     share_conversation = own(Shares.share_conversation)
     list_shares = own(Shares.list_shares)
     revoke_share = own(Shares.revoke_share)
+
+    # --- leases -----------------------------------------------------------------------------------------------
+
+    lease = own(Leases.lease)
+    get_lease = own(Leases.get_lease)
+    stop_lease = own(Leases.stop_lease)
+    confirm_lease = own(Leases.confirm_lease)
 
     # --- all of the user's data -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.files import FileContent, StoredFile
 from voltmem._areas.forgetting import Forgotten
+from voltmem._areas.leases import HeldLease, Lease
 from voltmem._areas.moments import Moment
 from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
@@ -895,6 +896,56 @@ class UserStorage:
 
         Args:
             token: The token of the link.
+        """
+    def lease(
+        self, conversation_id: str, purpose: str, *, seconds: float = 15.0
+    ) -> AbstractAsyncContextManager[HeldLease]:
+        """
+        Do a block of work that only one process does at a time, under a lease that is renewed until the block ends.
+
+        ::
+
+            async with storage.lease("ada", "c1", "title") as lease:
+                title = await model.title(...)
+                async with storage.transaction() as tx:
+                    await tx.confirm_lease("ada", "c1", "title", lease.fencing_token)
+                    await tx.update_conversation("c1", title=title)
+
+        It is renewed at each third of its time. If that fails until it has ended, the block is cancelled. In
+        ``voltmem.sync``, the block goes on, and raises at its end.
+
+        Args:
+            conversation_id: The conversation.
+            purpose: What the lease is for. Leases for other purposes are independent of it.
+            seconds: How long it lasts if this process dies; at most 3,600.
+
+        Raises:
+            LeaseHeldError: Somebody else has it.
+            LeaseLostError: It could not be renewed, or the conversation was deleted. The block was cancelled.
+            ConversationNotFoundError: There is no such conversation, or it belongs to somebody else.
+        """
+    async def get_lease(self, conversation_id: str, purpose: str) -> Lease | None:
+        """Return the lease for this purpose; None if nobody has it, or there is no such conversation."""
+    async def stop_lease(self, conversation_id: str, purpose: str) -> bool:
+        """
+        Ask whoever has a lease to end the work. Returns whether somebody has it.
+
+        The holder is told when it renews the lease: with lease(), after a third of its time at most.
+        """
+    async def confirm_lease(self, conversation_id: str, purpose: str, fencing_token: int) -> Lease:
+        """
+        Make sure, in a transaction, that all of it is stored under a lease, or nothing.
+
+        ::
+
+            async with storage.transaction() as tx:
+                await tx.confirm_lease("ada", "c1", "answer", lease.fencing_token)
+                await tx.add_message(answer, "ada", "c1")
+
+        Nobody else takes the lease until the transaction ends; call it first. Returns the lease.
+
+        Raises:
+            LeaseLostError: It has ended, so somebody else may have it.
         """
     def export_user(self) -> AsyncIterator[str]:
         """

@@ -18,6 +18,8 @@ All errors that voltmem raises.
     ├── MemoryConflictError (ValueError)          .version: another version of the working memory is the newest
     ├── MemoryRefusedError (ValueError)           a change of the working memory would empty it, or is too large
     ├── OperationConflictError (ValueError)       .operation_id: it was another change of the working memory
+    ├── LeaseHeldError                            .holder, .until: somebody else has the lease
+    ├── LeaseLostError                            .purpose: the lease ended, or somebody else has taken it
     ├── EmbeddingError (ValueError)               embed() of recall=Recall(…) returned something else than vectors
     ├── UnreadableError (ValueError)              .conversation_id: the framework installed here cannot read it
     ├── StorageClosedError (RuntimeError)         the storage was used after close()
@@ -42,6 +44,7 @@ and the methods of a storage, which take dicts, raise InvalidInputError.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, TypeVar
 
 __all__ = [
@@ -58,6 +61,8 @@ __all__ = [
     "InvalidLineError",
     "InvalidOptionError",
     "InvalidQueryError",
+    "LeaseHeldError",
+    "LeaseLostError",
     "MemoryConflictError",
     "MemoryRefusedError",
     "MessageNotFoundError",
@@ -242,6 +247,38 @@ class RevisionConflictError(VoltMemError, ValueError):
         what = "has a revision already" if expected is None else f"no longer has revision {expected!r}"
         super().__init__(
             f"conversation {conversation_id!r} {what}: another writer changed it. Read it again and repeat the change."
+        )
+
+
+class LeaseHeldError(VoltMemError):
+    """Somebody else has the lease."""
+
+    def __init__(self, conversation_id: str, purpose: str, holder: str, until: datetime) -> None:
+        self.conversation_id = conversation_id
+        """The conversation."""
+        self.purpose = purpose
+        """What the lease is for."""
+        self.holder = holder
+        """Who has it."""
+        self.until = until
+        """When it ends, unless its holder renews it."""
+        super().__init__(
+            f"the lease {purpose!r} of conversation {conversation_id!r} is held by {holder!r} until "
+            f"{until.isoformat()}: try again then, or ask the holder to end with stop_lease()"
+        )
+
+
+class LeaseLostError(VoltMemError):
+    """The lease ended, or its conversation was deleted. What confirm_lease() was called in is rolled back."""
+
+    def __init__(self, conversation_id: str, purpose: str) -> None:
+        self.conversation_id = conversation_id
+        """The conversation."""
+        self.purpose = purpose
+        """What the lease was for."""
+        super().__init__(
+            f"the lease {purpose!r} of conversation {conversation_id!r} is not held any more: it was not renewed in "
+            "time, or the conversation was deleted. Stop the work that it was for; another process may do it by now."
         )
 
 

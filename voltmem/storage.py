@@ -20,6 +20,7 @@ from voltmem._areas.files import Files
 from voltmem._areas.forgetting import Forgetting
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
+from voltmem._areas.leases import Leases
 from voltmem._areas.meaning import Meaning
 from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
@@ -81,6 +82,7 @@ class Storage(
     Recalling,
     Embedding,
     Shares,
+    Leases,
     Changes,
     Files,
     Users,

@@ -40,6 +40,7 @@ __all__ = [
     "BoundStorage",
     "Connection",
     "ConversationMemory",
+    "HeldLease",
     "PostgresStorage",
     "RunEvent",
     "Storage",
@@ -57,6 +58,10 @@ class AgentRun(Twin, of=voltmem.AgentRun):
 
 class RunEvent(Twin, of=voltmem.RunEvent):
     """An event that is being recorded: ``with run.event("tool:search") as event``."""
+
+
+class HeldLease(Twin, of=voltmem.HeldLease):
+    """A lease that is renewed while a block of work runs: ``with storage.lease(…) as lease``."""
 
 
 class ConversationMemory(Twin, of=voltmem.ConversationMemory):

@@ -20,6 +20,7 @@ from voltmem._areas.checks.check import Finding
 from voltmem._areas.files import FileContent, StoredFile
 from voltmem._areas.forgetting import Forgotten
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
+from voltmem._areas.leases import Lease
 from voltmem._areas.moments import Moment
 from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
@@ -51,6 +52,7 @@ __all__ = [
     "BoundStorage",
     "Connection",
     "ConversationMemory",
+    "HeldLease",
     "PostgresStorage",
     "RunEvent",
     "Storage",
@@ -132,6 +134,18 @@ class RunEvent:
     metadata: JsonValue
     run: AgentRun
     id: str
+
+class HeldLease:
+    """A lease that is renewed while a block of work runs: ``with storage.lease(…) as lease``."""
+
+    conversation_id: str
+    purpose: str
+    fencing_token: int
+    @property
+    def stop_requested(self) -> bool:
+        """Whether stop_lease() was called, as of the last renewal."""
+    def wait_for_stop(self) -> None:
+        """Wait until stop_lease() was called."""
 
 class ConversationMemory:
     """
@@ -1332,6 +1346,54 @@ class UserStorage:
         Args:
             token: The token of the link.
         """
+    def lease(self, conversation_id: str, purpose: str, *, seconds: float = 15.0) -> AbstractContextManager[HeldLease]:
+        """
+        Do a block of work that only one process does at a time, under a lease that is renewed until the block ends.
+
+        ::
+
+            with storage.lease("ada", "c1", "title") as lease:
+                title = model.title(...)
+                with storage.transaction() as tx:
+                    tx.confirm_lease("ada", "c1", "title", lease.fencing_token)
+                    tx.update_conversation("c1", title=title)
+
+        It is renewed at each third of its time. If that fails until it has ended, the block is cancelled. In
+        ``voltmem.sync``, the block goes on, and raises at its end.
+
+        Args:
+            conversation_id: The conversation.
+            purpose: What the lease is for. Leases for other purposes are independent of it.
+            seconds: How long it lasts if this process dies; at most 3,600.
+
+        Raises:
+            LeaseHeldError: Somebody else has it.
+            LeaseLostError: It could not be renewed, or the conversation was deleted. The block was cancelled.
+            ConversationNotFoundError: There is no such conversation, or it belongs to somebody else.
+        """
+    def get_lease(self, conversation_id: str, purpose: str) -> Lease | None:
+        """Return the lease for this purpose; None if nobody has it, or there is no such conversation."""
+    def stop_lease(self, conversation_id: str, purpose: str) -> bool:
+        """
+        Ask whoever has a lease to end the work. Returns whether somebody has it.
+
+        The holder is told when it renews the lease: with lease(), after a third of its time at most.
+        """
+    def confirm_lease(self, conversation_id: str, purpose: str, fencing_token: int) -> Lease:
+        """
+        Make sure, in a transaction, that all of it is stored under a lease, or nothing.
+
+        ::
+
+            with storage.transaction() as tx:
+                tx.confirm_lease("ada", "c1", "answer", lease.fencing_token)
+                tx.add_message(answer, "ada", "c1")
+
+        Nobody else takes the lease until the transaction ends; call it first. Returns the lease.
+
+        Raises:
+            LeaseLostError: It has ended, so somebody else may have it.
+        """
     def export_user(self) -> Iterator[str]:
         """
         Export everything stored of a user: yields lines of JSON, each with its line end.
@@ -1722,6 +1784,57 @@ class Storage:
         nobody can say so, and then one for each that has. For an iterator that is slow, the changes of a conversation
         become one, and so do those of a memory. If another program changes only messages, and not the row of their
         conversation, the change is not seen; if VoltAgent changes a working memory, it is seen when somebody reads it.
+        """
+    def get_lease(self, user_id: str, conversation_id: str, purpose: str) -> Lease | None:
+        """Return the lease for this purpose; None if nobody has it, or there is no such conversation."""
+    def stop_lease(self, user_id: str, conversation_id: str, purpose: str) -> bool:
+        """
+        Ask whoever has a lease to end the work. Returns whether somebody has it.
+
+        The holder is told when it renews the lease: with lease(), after a third of its time at most.
+        """
+    def confirm_lease(self, user_id: str, conversation_id: str, purpose: str, fencing_token: int) -> Lease:
+        """
+        Make sure, in a transaction, that all of it is stored under a lease, or nothing.
+
+        ::
+
+            with storage.transaction() as tx:
+                tx.confirm_lease("ada", "c1", "answer", lease.fencing_token)
+                tx.add_message(answer, "ada", "c1")
+
+        Nobody else takes the lease until the transaction ends; call it first. Returns the lease.
+
+        Raises:
+            LeaseLostError: It has ended, so somebody else may have it.
+        """
+    def lease(
+        self, user_id: str, conversation_id: str, purpose: str, *, seconds: float = 15.0
+    ) -> AbstractContextManager[HeldLease]:
+        """
+        Do a block of work that only one process does at a time, under a lease that is renewed until the block ends.
+
+        ::
+
+            with storage.lease("ada", "c1", "title") as lease:
+                title = model.title(...)
+                with storage.transaction() as tx:
+                    tx.confirm_lease("ada", "c1", "title", lease.fencing_token)
+                    tx.update_conversation("c1", title=title)
+
+        It is renewed at each third of its time. If that fails until it has ended, the block is cancelled. In
+        ``voltmem.sync``, the block goes on, and raises at its end.
+
+        Args:
+            user_id: The owner of the conversation.
+            conversation_id: The conversation.
+            purpose: What the lease is for. Leases for other purposes are independent of it.
+            seconds: How long it lasts if this process dies; at most 3,600.
+
+        Raises:
+            LeaseHeldError: Somebody else has it.
+            LeaseLostError: It could not be renewed, or the conversation was deleted. The block was cancelled.
+            ConversationNotFoundError: There is no such conversation, or it belongs to somebody else.
         """
     def share_conversation(self, conversation_id: str, *, up_to: str | None = None, owner: Owner = ...) -> Share:
         """

@@ -159,9 +159,8 @@ class Bench:
         """Reset both sets of tables to the same conversations, each with so many questions and answers."""
         for tables in (self.ours, self.yardstick):
             filled = (tables.conversations, tables.conversation_memory, tables.changed_lines, tables.messages)
-            await self.pool.execute(
-                f"TRUNCATE {', '.join((*filled, tables.payloads, tables.shares, tables.summaries))} CASCADE"
-            )
+            names = (*filled, tables.payloads, tables.shares, tables.summaries, tables.leases)
+            await self.pool.execute(f"TRUNCATE {', '.join(names)} CASCADE")
             await self.pool.execute(
                 f"INSERT INTO {tables.conversations} (id, resource_id, user_id) "
                 f"SELECT 'c' || n, 'agent', 'ada' FROM generate_series(0, {self.conversations - 1}) AS n"

@@ -43,7 +43,7 @@ async def fill(bench: Bench, tables: Tables, rows: int, of_one_user: int = OF_ON
     await bench.storage(tables).open()
     filled = (tables.conversations, tables.conversation_memory, tables.changed_lines, tables.messages)
     await bench.pool.execute(
-        f"TRUNCATE {', '.join((*filled, tables.payloads, tables.shares, tables.summaries))} CASCADE"
+        f"TRUNCATE {', '.join((*filled, tables.payloads, tables.shares, tables.summaries, tables.leases))} CASCADE"
     )
     await bench.pool.execute(
         f"""

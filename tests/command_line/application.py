@@ -87,6 +87,12 @@ async def add_with_a_time(storage: PostgresStorage) -> None:
     await storage.add_message({"role": "user", "content": "Hello", "created_at": "2002-01-01T00:00:00Z"}, "ada", "c1")
 
 
+async def hold_lease(storage: PostgresStorage) -> None:
+    """Take a lease, and end it."""
+    async with storage.lease("ada", "c1", "title"):
+        pass
+
+
 async def remember(storage: PostgresStorage) -> None:
     """Write the working memory of a user in each way that has a function of its own."""
     memory = storage.working_memory("ada")
@@ -111,7 +117,7 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
         for each in (
             *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
             *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit, remember, compact),
-            *(add_with_a_time, keep_items),
+            *(add_with_a_time, keep_items, hold_lease),
         )
     },
 }

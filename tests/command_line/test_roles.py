@@ -80,6 +80,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "user_items": "keep_items keep_items keep_items keep_items",
     "conversation_memory": "set_working_memory set_working_memory set_working_memory",
     "summaries": "compact compact add_with_a_time",
+    "leases": "get_lease hold_lease hold_lease",
     "watchers": "delete_user watch watch delete_user",
     "deleted_users": "delete_user delete_user delete_user delete_user",
     "quota_counts": "within_quotas within_quotas within_quotas delete_user",
@@ -108,6 +109,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "index_words": "index_and_forget",
     "json_object_of": "remember",
     "keep_file": "import_conversations",
+    "keep_lease": "hold_lease",
     "leave_summaries": "add_with_a_time",
     "line_to": "load_line",
     "look_at_memory": "get_working_memory",
@@ -126,6 +128,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "restore_archived": "rewind_conversation",
     "save_payload": "save_payload",
     "store_summary": "compact",
+    "take_lease": "hold_lease",
     "unite": "remember",
     "unlink_messages": "delete_in_branches",
     "usage": "get_usage",
@@ -513,7 +516,8 @@ async def trial(connection: Connection, schema: str, migrated: str, tables: Tabl
         f"INSERT INTO {tables.payloads} (conversation_id, format, payload) VALUES ('c1', 'test', '1');"
         f"INSERT INTO {tables.summaries} VALUES ('c1', 's1', 'words', now(), now(), '');"
         f"INSERT INTO {tables.user_items} (user_id, namespace, key, value, version, created_at, updated_at) "
-        "VALUES ('ada', '{a}', 'k', '{}', 'v1', now(), now())"
+        "VALUES ('ada', '{a}', 'k', '{}', 'v1', now(), now());"
+        f"INSERT INTO {tables.leases} VALUES ('c1', 'n', 'h', 1, now(), '1 s')"
     )
     await connection.execute(f"CREATE ROLE {admin} CREATEROLE; ALTER SCHEMA {schema} OWNER TO {admin}")
     everything = await connection.fetch(

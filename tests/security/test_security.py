@@ -22,6 +22,7 @@ from voltmem import (
     ImportedConversation,
     InvalidInputError,
     InvalidOptionError,
+    LeaseLostError,
     Message,
     PostgresStorage,
     StoredFileNotFoundError,
@@ -84,7 +85,7 @@ async def test_another_users_id_reads_and_writes_nothing(
     before = await rows.all()
     result: object = None
 
-    with suppress(ConversationNotFoundError, StoredFileNotFoundError):
+    with suppress(ConversationNotFoundError, LeaseLostError, StoredFileNotFoundError):
         result = await call(storage, name, **{str(owner_parameter(name)): user})
 
     if user != "bob" or not selects_by_user(name):
@@ -104,7 +105,7 @@ async def test_a_users_view_knows_no_other(name: str, user: str, storage: Postgr
     own = {"conversation": {"id": "c1", "title": "Mine now"}} if "conversation" in parameters(UserStorage, name) else {}
     result: object = None
 
-    with suppress(ConversationNotFoundError, ConversationExistsError, StoredFileNotFoundError):
+    with suppress(ConversationNotFoundError, ConversationExistsError, LeaseLostError, StoredFileNotFoundError):
         result = await call_as(storage.for_user(user), name, **own)
 
     assert "'ada'" not in repr(result)

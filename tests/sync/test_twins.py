@@ -39,7 +39,15 @@ def test_a_blocking_class_has_every_verb(name: str) -> None:
     """A blocking class has every member of the asynchronous one, with a few exceptions, and run() and submit()."""
     asynchronous = verbs(asynchronous_class(TWINS[name]))
     added = {"asynchronous", "run", "submit"} if issubclass(TWINS[name], sync.Storage) else set()
-    attributes = {"id", "agent_id", "run", "connection"}  # not seen on the asynchronous class
+    attributes = {
+        "id",
+        "agent_id",
+        "run",
+        "connection",
+        "conversation_id",
+        "purpose",
+        "fencing_token",
+    }  # not seen on the asynchronous class
 
     assert set(asynchronous) - set(verbs(TWINS[name])) == LEFT_OUT.get(name, set())
     assert {each for each in dir(TWINS[name]) if each[0] != "_"} - set(asynchronous) - attributes - added == set()

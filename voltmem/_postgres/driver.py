@@ -260,9 +260,10 @@ WRITING_FUNCTIONS: Final = (
     *("add_message", "add_messages", "add_plain_messages", "answer_calls", "change_items", "change_memory"),
     *("choose_branch", "copy_files", "count_line", "drop_messages", "drop_messages_of_user", "ensure_conversation"),
     *("forget_derived", "forget_in_voltagent", "forget_messages", "fork_conversation", "give_conversation"),
-    *("hand_over", "index_words", "keep_file", "leave_summaries", "lock_memory", "move_head", "put_file"),
+    *("hand_over", "index_words", "keep_file", "keep_lease", "leave_summaries", "lock_memory", "move_head"),
+    *("put_file",),
     *("release_files", "remove_oldest", "require_room", "restore_archived", "save_payload", "show_memory"),
-    *("store_summary", "unlink_messages"),
+    *("store_summary", "take_lease", "unlink_messages"),
 )
 _WRITES: Final = re.compile(rf"\b(?:INSERT INTO|UPDATE|DELETE FROM|\w+_(?:{'|'.join(WRITING_FUNCTIONS)}))\b")
 

@@ -100,6 +100,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     "conversation_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
     # What changes a message deletes them.
     "summaries": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
+    "leases": Rights("SELECT, INSERT, UPDATE", "SELECT", rows=_of_conversations),
     "watchers": Rights(_ALL, read_only=""),
     # Who asked to be forgotten is nobody's report.
     "deleted_users": Rights(_ALL, read_only=""),

@@ -92,6 +92,7 @@ DAMAGE: Final[dict[str, str]] = {
     "payload-without-conversation": """
         INSERT INTO {payloads} (conversation_id, format, payload) VALUES ('gone', 'f', '1')""",
     "memory-without-conversation": "INSERT INTO {conversation_memory} VALUES ('gone', 1, 'words', 'set')",
+    "lease-without-conversation": "INSERT INTO {leases} VALUES ('gone', 'n', 'h', 1, now(), '1 s')",
     "summary-without-conversation": "INSERT INTO {summaries} VALUES ('gone', 's', 'words', now(), now(), '')",
     "share-without-conversation": "UPDATE {shares} SET conversation_id = 'gone'",
     "share-without-place": "UPDATE {shares} SET up_to_seq = NULL",

@@ -33,6 +33,8 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     yield RowChecks(tables.conversation_memory, ("conversation_id", "version"), [orphan])
     orphan = Rule("summary-without-conversation", "the conversation of a summary is missing", no_conversation)
     yield RowChecks(tables.summaries, ("conversation_id", "id"), [orphan])
+    orphan = Rule("lease-without-conversation", "the conversation of a lease is missing", no_conversation)
+    yield RowChecks(tables.leases, ("conversation_id", "purpose"), [orphan])
     for table, key, kind, sequence in (
         (tables.agent_history_steps, "key", "step", tables.history_steps_seq),
         (tables.agent_history_timeline_events, "id", "event", tables.history_events_seq),

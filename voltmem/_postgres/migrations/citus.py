@@ -39,6 +39,7 @@ LAYOUT: Final = (
     Place("shares", "conversation_id", "conversations"),
     Place("conversation_memory", "conversation_id", "conversations"),
     Place("summaries", "conversation_id", "conversations"),
+    Place("leases", "conversation_id", "conversations"),
     Place("files", "user_id", None),
     Place("file_chunks", "user_id", "files"),
     Place("user_memory", "user_id", "files"),

@@ -245,6 +245,7 @@ class BackupStatements(ConversationSchemaStatements):
             f"DROP TABLE IF EXISTS {tables.changed_lines}",
             f"DROP TABLE IF EXISTS {tables.conversation_memory}",
             f"DROP TABLE IF EXISTS {tables.summaries}",
+            f"DROP TABLE IF EXISTS {tables.leases}",
             f"DROP TABLE IF EXISTS {tables.user_memory}",
             f"DROP TABLE IF EXISTS {tables.user_items}",
             f"DROP TABLE IF EXISTS {tables.shares}",
