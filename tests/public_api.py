@@ -40,6 +40,7 @@ MODULES = (
     "voltmem.sync",
     "voltmem.testing",
     "voltmem.web",
+    "voltmem.chat",
 )
 # The methods that "with", "async for" and "await" call.
 # Members that make models of values and rows: voltmem's own, and not in the reference either.

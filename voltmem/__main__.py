@@ -1,5 +1,5 @@
 """
-The command line: creates and upgrades the tables, exports and imports a user's data, and indexes messages.
+The command line: creates and upgrades the tables, moves data in and out, indexes messages, and serves a chat.
 
     python -m voltmem sql       print the SQL that creates or upgrades the tables; with --roles, that of the roles
     python -m voltmem migrate   run it
@@ -12,6 +12,7 @@ The command line: creates and upgrades the tables, exports and imports a user's 
     python -m voltmem delete    delete everything that is stored of a user
     python -m voltmem index     index messages for the search; unindex removes the index
     python -m voltmem embed     make the vectors of messages, for recall by meaning
+    python -m voltmem chat      serve a chat with a function of yours that answers, or with a scripted model
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dataclasses import replace
 from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
 from voltmem._postgres import roles
 from voltmem._postgres.roles import RoleNames
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     user = _Parser(add_help=False)
     user.add_argument("--user", required=True, help="the id of the user")
-    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{sql,{','.join(_COMMANDS)}}}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{sql,{','.join(_COMMANDS)},chat}}")
     citus = _Parser(add_help=False)
     citus.add_argument("--citus", action="store_true", help="also distribute them, on the coordinator of Citus")
     _add_sql(commands.add_parser("sql", parents=[names, citus], help="print the SQL of the tables, or of the roles"))
@@ -103,7 +104,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_embed(commands.add_parser("embed", parents=[names, database], help="make vectors for recall by meaning"))
     commands.add_parser("unindex", parents=[names, database], help="remove all messages from that index")
+    _add_chat(commands.add_parser("chat", parents=[names, database], help="serve a chat on this machine"))
     return parser
+
+
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command chat."""
+    parser.add_argument(
+        "answer",
+        nargs="?",
+        metavar="MODULE:NAME",
+        help="the function or generator that answers, such as mymodule:my_agent (default: a scripted model)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8765, help="the port, or a free one if it is in use (default: %(default)s)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
 
 def _add_embed(parser: argparse.ArgumentParser) -> None:
@@ -117,17 +133,22 @@ def _add_embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="embed at most N messages (default: all)")
 
 
+def _named(argument: str, name: str) -> Any:
+    """Return what an argument names, as in app:recall."""
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidOptionError(
+            f"{argument} {name!r}: {error}: pass the module and the name, as in app:name"
+        ) from None
+
+
 def _recall_of(name: str | None) -> Recall | None:
     """Return the Recall that the command line names."""
     if name is None:
         return None
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidOptionError(
-            f"--recall {name!r}: {error}: pass the module and the name, as in app:recall"
-        ) from None
+    found = _named("--recall", name)
     made = found() if callable(found) else found
     if not isinstance(made, Recall):
         raise InvalidOptionError(f"--recall {name!r} is no voltmem.Recall, nor a function that returns one")
@@ -339,6 +360,24 @@ async def _embed(storage: PostgresStorage, arguments: argparse.Namespace) -> int
     return DONE
 
 
+async def _chat(arguments: argparse.Namespace) -> int:
+    """Serve the chat, without a database on the embedded one."""
+    from voltmem.chat._scripted import NAME, ScriptedModel  # here: they need the extra
+    from voltmem.chat._server import serve
+
+    answer = ScriptedModel().answer if arguments.answer is None else _named("answer", arguments.answer)
+    model = NAME if arguments.answer is None else ""
+    async with PostgresStorage(
+        arguments.connection or None,
+        schema=arguments.schema,
+        table_prefix=arguments.prefix,
+        search=True,
+        storage_limit=None,
+    ) as storage:
+        await serve(storage, answer, arguments.port, model=model, opens_browser=not arguments.no_browser)
+    return DONE
+
+
 _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Awaitable[int]]]] = {
     "migrate": _migrate,
     "status": _status,
@@ -389,10 +428,16 @@ def main(words: Sequence[str] | None = None) -> int:
         if arguments.command == "sql":
             print(_sql(arguments), end="")
             code = DONE
+        elif arguments.command == "chat":
+            code = asyncio.run(_chat(arguments))
         else:
             code = asyncio.run(_run(arguments))
         print(end="", flush=True)  # so that an error in writing is handled here, and not when Python exits
         return code
+    except KeyboardInterrupt:
+        if arguments.command == "chat":  # there is no other way to end it
+            return DONE
+        raise
     except VoltMemError as error:
         print(f"voltmem: {error}", file=sys.stderr)
     except OSError as error:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from examples.chat.model import shortened
 from examples.import_dialogues import read
 from voltmem import ImportedConversation, Message, PostgresStorage
+from voltmem.chat._titles import shortened
 
 WORKERS = 4
 DAYS = 420

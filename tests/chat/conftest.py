@@ -12,14 +12,14 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 import uvicorn
-from fastapi import Header
+from fastapi import FastAPI, Header
+from fastapi.responses import PlainTextResponse
 
-from examples.chat.__main__ import listening
-from examples.chat.app import application
-from examples.chat.model import ScriptedModel
 from tests.browser import browser as browser
 from tests.conftest import time_zone_at
-from voltmem import Message, PostgresStorage, UserStorage
+from voltmem import Message, PostgresStorage, UserStorage, chat
+from voltmem.chat._scripted import NAME, ScriptedModel
+from voltmem.chat._server import listening
 from voltmem.testing import temporary_storage
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.chat.tab import Tab
 
 PHONE = 390, 844
+BELOW = "/inner/chat/"
+"""A path at which the chat is mounted as well."""
 
 
 class Model(ScriptedModel):
@@ -63,9 +65,12 @@ def signed_in(x_user: Annotated[str, Header()]) -> str:
 async def served() -> AsyncIterator[tuple[str, PostgresStorage]]:
     """The address of the running application, and its storage."""
     async with temporary_storage(search=True, storage_limit=None) as storage:
-        config = uvicorn.Config(
-            application(storage, Model(), signed_in), log_level="warning", timeout_graceful_shutdown=1
-        )
+        made = chat.app(storage, Model().answer, signed_in, model=NAME)
+        outer = FastAPI()
+        outer.get("/shop", response_class=PlainTextResponse)(lambda: "The shop is open.")
+        outer.mount(BELOW.rstrip("/"), made)
+        outer.mount("/", made)
+        config = uvicorn.Config(outer, log_level="warning", timeout_graceful_shutdown=1)
         server = Server(config)
         with listening(0) as listener:
             running = asyncio.create_task(server.serve([listener]))

@@ -9,23 +9,17 @@ from itertools import pairwise
 
 import pytest
 
-from examples.chat.answers import Answers
 from voltmem import Message, PostgresStorage
+from voltmem.chat._answering import Answering
+from voltmem.chat._answers import Answers
 
 QUESTIONS = [f"Question {number}" for number in range(6)]
 
 
-class Model:
-    """Begins an answer, and never ends it."""
-
-    name = "Endless"
-
-    async def answer(self, messages: Sequence[Message]) -> AsyncIterator[str]:
-        yield f"About {messages[-1].text}"
-        await asyncio.Event().wait()
-
-    async def title(self, question: str, answer: str) -> str:
-        return question
+async def endless(messages: Sequence[Message]) -> AsyncIterator[str]:
+    """Begin an answer, and never end it."""
+    yield f"About {messages[-1].text}"
+    await asyncio.Event().wait()
 
 
 async def test_concurrent_questions_are_all_stored(storage: PostgresStorage) -> None:
@@ -36,10 +30,10 @@ async def test_concurrent_questions_are_all_stored(storage: PostgresStorage) -> 
     """
     mine = storage.for_user("ada")
     conversation = await mine.create_conversation({})
-    answers = Answers(storage, Model())
+    answers = Answers(Answering(endless))
 
     streams = await asyncio.gather(
-        *(answers.ask("ada", conversation.id, Message(role="user", content=text)) for text in QUESTIONS)
+        *(answers.ask(mine, conversation.id, Message(role="user", content=text)) for text in QUESTIONS)
     )
 
     async with aclosing(streams[-1]) as last:
@@ -58,14 +52,14 @@ async def test_asking_anew_while_an_answer_comes_leaves_one(storage: PostgresSto
     """Asking again stops the running answer before it is deleted, so that nothing of it remains."""
     mine = storage.for_user("ada")
     conversation = await mine.create_conversation({})
-    answers = Answers(storage, Model())
+    answers = Answers(Answering(endless))
     question = Message(role="user", content="A question")
-    first = await answers.ask("ada", conversation.id, question)
+    first = await answers.ask(mine, conversation.id, question)
 
     if asked is None:
-        again = await answers.ask_again("ada", conversation.id, question.id)
+        again = await answers.ask_again(mine, conversation.id, question.id)
     else:
-        again = await answers.ask("ada", conversation.id, question.model_copy(update={"content": asked}))
+        again = await answers.ask(mine, conversation.id, question.model_copy(update={"content": asked}))
 
     assert "done" not in [event.name async for event in first]
     async with aclosing(again):

@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import pytest
 from httpx2 import AsyncClient
 
 from tests.checkout import ROOT
@@ -22,30 +23,36 @@ from tests.dialogues import Dialogues, with_dialogues
 
 
 @asynccontextmanager
-async def started(database: str, *arguments: str | Path, browser: str = "") -> AsyncIterator[tuple[str, str]]:
+async def started(
+    database: str,
+    *arguments: str | Path,
+    browser: str = "",
+    program: Sequence[str] = ("examples.chat",),
+    folder: Path = ROOT,
+) -> AsyncIterator[tuple[str, str]]:
     """Start the program. Yields its output so far and its address; at the end Ctrl-C ends it, without output."""
     with TemporaryFile() as problems:
-        program = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "examples.chat", "--port", "0", "--connection", database),
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", *program, "--port", "0", "--connection", database),
             *(() if browser else ("--no-browser",)),
             *arguments,
-            cwd=ROOT,
-            env={**os.environ, "OPENAI_API_KEY": "", "BROWSER": browser},
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "", "BROWSER": browser},
             stdout=PIPE,
             stderr=problems,
         )
         try:
-            printed = await until_it_serves(program)
+            printed = await until_it_serves(running)
             yield printed, re.findall(r"http://\S+/", printed)[-1]
-            program.send_signal(signal.SIGINT)
-            rest, _ = await asyncio.wait_for(program.communicate(), 60)
+            running.send_signal(signal.SIGINT)
+            rest, _ = await asyncio.wait_for(running.communicate(), 60)
             problems.seek(0)
             assert problems.read() == b""
-            assert (program.returncode, rest) == (0, b"")
+            assert (running.returncode, rest) == (0, b"")
         finally:
-            if program.returncode is None:
-                program.kill()
-                await program.communicate()
+            if running.returncode is None:
+                running.kill()
+                await running.communicate()
 
 
 async def until_it_serves(program: Process) -> str:
@@ -63,6 +70,30 @@ async def get(address: str) -> str:
         response = await client.get(address)
     assert response.status_code == 200, response.text
     return response.text
+
+
+AGENT = """
+async def my_agent(messages):
+    for word in ["You ", "said: ", messages[-1].text]:
+        yield word
+"""
+
+
+@pytest.mark.parametrize("given", [["mymodule:my_agent"], []], ids=["a function", "the script"])
+async def test_the_command_line_serves_a_function(database: str, tmp_path: Path, given: list[str]) -> None:
+    """``python -m voltmem chat mymodule:my_agent`` serves it, without the examples; without a name the script."""
+    (tmp_path / "mymodule.py").write_text(AGENT)
+
+    async with (
+        started(database, program=("voltmem", "chat", *given), folder=tmp_path) as (_, address),
+        AsyncClient(timeout=30, base_url=f"{address}api/") as client,
+    ):
+        made = (await client.post("conversations", json={})).json()
+        question = {"conversationId": made["id"], "messageId": "m1", "text": "Hello?"}
+        events = (await client.post("chat", json=question)).text
+
+    assert "event: done" in events
+    assert ('data: {"text":"You "}' in events) == bool(given)
 
 
 async def test_it_is_filled_once(database: str, tmp_path: Path) -> None:

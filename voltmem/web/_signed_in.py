@@ -43,7 +43,7 @@ class WrongUserError(InvalidOptionError):
     """The application's dependency returned something else than the id of a user."""
 
 
-def sign_in(storage: Storage, user: Callable[..., Any], limits: Limits) -> Callable[..., Any]:
+def sign_in(storage: Storage, user: Callable[..., Any], limits: Limits | None = None) -> Callable[..., Any]:
     """Make the dependency of every route: it asks the application's dependency who the user is."""
 
     async def signed_in(request: Request, user_id: object = Depends(user)) -> None:

@@ -1,6 +1,7 @@
 // The page: addresses, keyboard shortcuts, and events of the server.
 
 import { actionsFor, renameIn, startActions } from "./actions.js";
+import { addressOf, base, conversationAt, isOfChat } from "./addresses.js";
 import * as api from "./api.js";
 import { focusComposer, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
@@ -22,7 +23,7 @@ function navigate(path, { replace = false, isOpen = false } = {}) {
 
 /** Open the conversation of the address, at a message if the address has one, or a new conversation. */
 function route() {
-  const [, id] = location.pathname.match(/^\/c\/(.+)$/) ?? [];
+  const id = conversationAt(location.pathname);
   if (id) conversation.open(decoded(id), decoded(location.hash.slice(1)) || null);
   else conversation.openNew();
   showHead();
@@ -39,10 +40,12 @@ function decoded(text) {
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a");
-  if (!link || link.origin !== location.origin || link.target || event.defaultPrevented) return;
+  if (!link || link.target || event.defaultPrevented) return;
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const isSkip = link.classList.contains("skip");
+  if (!isSkip && !isOfChat(link)) return;
   event.preventDefault();
-  if (link.classList.contains("skip")) return byId("composer-text").focus(); // without a change of the address, where a hash is a message's id
+  if (isSkip) return byId("composer-text").focus(); // without a change of the address, where a hash is a message's id
   setDrawer(false);
   navigate(link.pathname + link.hash);
   if (!link.hash) focusComposer();
@@ -59,7 +62,7 @@ function showHead() {
   document.title = item ? `${titleOf(item)} · voltmem` : "voltmem";
   menuButton.hidden = !item;
   forkedFrom.hidden = !item?.forkedFrom;
-  forkedFrom.href = `/c/${encodeURIComponent(item?.forkedFrom ?? "")}${item?.forkedUpTo ? `#${encodeURIComponent(item.forkedUpTo)}` : ""}`;
+  forkedFrom.href = addressOf(item?.forkedFrom ?? "", item?.forkedUpTo);
   forkedFrom.textContent = "Forked from another conversation";
   setCurrent(conversation.openId());
 }
@@ -72,7 +75,7 @@ menuButton.addEventListener("click", () => {
 listen((id, item) => {
   if (id !== conversation.openId()) return;
   if (item && !item.deletedAt) showHead();
-  else navigate("/", { replace: true });
+  else navigate(base, { replace: true });
 });
 
 // --- events of the server ---------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ document.addEventListener("keydown", (event) => {
 function newChat(event) {
   event.preventDefault();
   setDrawer(false);
-  navigate("/");
+  navigate(base);
   focusComposer();
 }
 

@@ -1,5 +1,6 @@
 // The open conversation: its messages, streaming answers, and the actions on messages.
 
+import { addressOf, base } from "./addresses.js";
 import * as api from "./api.js";
 import { moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
@@ -63,7 +64,7 @@ export async function open(conversationId, messageId = null) {
   } catch (error) {
     if (request !== mine) return;
     clear(failure(() => open(conversationId, messageId)));
-    if (error.status === 404 && messageId) navigate("/", { replace: true }); // perhaps only the message doesn't exist
+    if (error.status === 404 && messageId) navigate(base, { replace: true }); // perhaps only the message doesn't exist
     else if (error.status === 404) removed(conversationId);
     showError(error.status === 404 ? new api.Problem("There is no such conversation.") : error);
   }
@@ -126,7 +127,7 @@ function showMessage(messageId) {
   const view = views.get(upTo.findLast(isShown)?.id); // the result of a tool is shown with its call
   if (!view) {
     toast("That message no longer exists. This is the end of its conversation.");
-    navigate(`/c/${encodeURIComponent(id)}`, { replace: true, isOpen: true });
+    navigate(addressOf(id), { replace: true, isOpen: true });
     return toEnd();
   }
   for (const part of view.element.querySelectorAll("details")) part.open = true;
@@ -220,7 +221,7 @@ async function create() {
       clear();
       id = item.id;
       moveDraft(null, id);
-      navigate(`/c/${encodeURIComponent(id)}`, { isOpen: true });
+      navigate(addressOf(id), { isOpen: true });
     }
     return item.id;
   } catch (error) {
@@ -356,7 +357,7 @@ async function fork(message) {
   isForking = true;
   try {
     const item = await receive(api.fork(id, message.id));
-    navigate(`/c/${encodeURIComponent(item.id)}`);
+    navigate(addressOf(item.id));
     toast("This is a copy. The original conversation is unchanged.");
   } catch (error) {
     showError(error);

@@ -1,23 +1,31 @@
 """Answers in progress. Each runs in its own task and is stored while it streams."""
 
+from __future__ import annotations
+
 import asyncio
-import logging
 from asyncio import Lock, Queue, Task
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 from pydantic import JsonValue
 
-from examples.chat.model import Model
-from voltmem import Memory, Message, PostgresStorage, UserStorage, VoltMemError
+from voltmem._postgres.driver import logger
+from voltmem._user import UserStorage
+from voltmem.chat._answering import Answering, Context
+from voltmem.chat._titles import shortened
+from voltmem.errors import VoltMemError
+from voltmem.models import Message
 
-HISTORY_LIMIT = 40
-SECONDS_BETWEEN_SAVES = 0.25
+MakeTitle: TypeAlias = Callable[[str, str], Awaitable[str]]
+"""Returns the title of a conversation that begins with this question and answer."""
 
-log = logging.getLogger(__name__)
+_HISTORY_LIMIT: Final = 40
+_SECONDS_BETWEEN_SAVES: Final = 0.25
+# What an error of the model's says may be a key, or a prompt: it is for the log.
+_FAILED: Final = "The answer failed. The log of the server says why."
 
 
 class Event(NamedTuple):
@@ -30,30 +38,33 @@ class Event(NamedTuple):
 class Answers:
     """The answers in progress, at most one in a conversation: a new question stops the previous answer."""
 
-    def __init__(self, storage: PostgresStorage, model: Model) -> None:
-        self._storage = storage
-        self._model = model
+    def __init__(self, answering: Answering, title: MakeTitle | None = None) -> None:
+        self._answering = answering
+        self._title = title
         self._in_progress: dict[tuple[str, str], Task[None]] = {}
         self._locks: WeakValueDictionary[tuple[str, str], Lock] = WeakValueDictionary()
 
-    async def ask(self, user_id: str, conversation_id: str, question: Message) -> AsyncGenerator[Event, None]:
+    async def ask(self, mine: UserStorage, conversation_id: str, question: Message) -> AsyncGenerator[Event, None]:
         """
         Store a question. Returns the events of its answer; closing the iterator stops the answer.
 
         A stored question with the same id is replaced, and the messages after it are deleted.
         """
-        async with self._exclusive(user_id, conversation_id):
-            async with self._storage.transaction() as tx:
-                mine = tx.for_user(user_id)
-                await mine.add_message(question, conversation_id)
-                await mine.rewind_conversation(conversation_id, question.id)
-            return self._start(user_id, conversation_id)
+        async with self._exclusive(mine.user_id, conversation_id):
+            async with mine.transaction() as tx:
+                await tx.add_message(question, conversation_id)
+                await tx.rewind_conversation(conversation_id, question.id)
+                conversation = await tx.get_conversation(conversation_id)
+                is_untitled = conversation is not None and conversation.title is None
+                if is_untitled:
+                    await tx.rename_conversation(conversation_id, shortened(question.text), automatic=True)
+            return self._start(mine, conversation_id, is_untitled=is_untitled)
 
-    async def ask_again(self, user_id: str, conversation_id: str, question_id: str) -> AsyncGenerator[Event, None]:
+    async def ask_again(self, mine: UserStorage, conversation_id: str, question_id: str) -> AsyncGenerator[Event, None]:
         """Delete the messages after a question and answer it again. Returns the events of the answer."""
-        async with self._exclusive(user_id, conversation_id):
-            await self._storage.for_user(user_id).rewind_conversation(conversation_id, question_id)
-            return self._start(user_id, conversation_id)
+        async with self._exclusive(mine.user_id, conversation_id):
+            await mine.rewind_conversation(conversation_id, question_id)
+            return self._start(mine, conversation_id)
 
     @asynccontextmanager
     async def _exclusive(self, user_id: str, conversation_id: str) -> AsyncIterator[None]:
@@ -73,11 +84,13 @@ class Answers:
         for key in list(self._in_progress):
             await self.stop(*key)
 
-    def _start(self, user_id: str, conversation_id: str) -> AsyncGenerator[Event, None]:
+    def _start(
+        self, mine: UserStorage, conversation_id: str, *, is_untitled: bool = False
+    ) -> AsyncGenerator[Event, None]:
         """Start a task that answers the last question. Returns the events of the answer."""
         events: Queue[Event | None] = Queue()
-        key = user_id, conversation_id
-        task = asyncio.create_task(self._answer(self._storage.for_user(user_id), conversation_id, events))
+        key = mine.user_id, conversation_id
+        task = asyncio.create_task(self._answer(mine, conversation_id, events, is_untitled))
         self._in_progress[key] = task
         task.add_done_callback(lambda _: self._on_end(key, task, events))
         return self._listen(task, events)
@@ -94,20 +107,26 @@ class Answers:
         if self._in_progress.get(key) is task:
             del self._in_progress[key]
 
-    async def _answer(self, mine: UserStorage, conversation_id: str, events: Queue[Event | None]) -> None:
+    async def _answer(
+        self, mine: UserStorage, conversation_id: str, events: Queue[Event | None], is_untitled: bool
+    ) -> None:
         try:
             memory = mine.conversation(conversation_id)
-            messages = await memory.messages(limit=HISTORY_LIMIT)
-            answer = await self._stream(memory, messages, events)
-            await self._set_title(mine, conversation_id, messages[-1].text, answer.text)
+            messages = await memory.messages(limit=_HISTORY_LIMIT)
+            answer = await self._stream(messages, Context(mine.user_id, conversation_id, memory), events)
+            if is_untitled and self._title is not None:
+                title = await self._title(messages[-1].text, answer.text)
+                # Automatic: it does not replace a title that the user has set meanwhile.
+                await mine.rename_conversation(conversation_id, title, automatic=True)
             events.put_nowait(Event("done", {"id": answer.id}))
         except VoltMemError as error:  # for example, the conversation was deleted meanwhile
+            logger.warning("an answer was not stored: %s", error)
             events.put_nowait(Event("error", {"detail": str(error)}))
-        except Exception as error:  # a model may raise any exception of its library
-            log.exception("the model failed")
-            events.put_nowait(Event("error", {"detail": f"The model failed: {error}"}))
+        except Exception:  # a model may raise any exception of its library
+            logger.exception("answer= failed")
+            events.put_nowait(Event("error", {"detail": _FAILED}))
 
-    async def _stream(self, memory: Memory, messages: list[Message], events: Queue[Event | None]) -> Message:
+    async def _stream(self, messages: Sequence[Message], context: Context, events: Queue[Event | None]) -> Message:
         """
         Stream and store the answer. Returns it. Until it is complete it is stored as stopped, in case of a crash.
 
@@ -117,21 +136,14 @@ class Answers:
         events.put_nowait(Event("answer", {"id": answer.id}))
         saved = monotonic()
         try:
-            async for piece in self._model.answer(messages):
+            async for piece in self._answering.pieces(messages, context):
                 answer = answer.model_copy(update={"content": answer.text + piece})
                 events.put_nowait(Event("text", {"text": piece}))
-                if monotonic() - saved > SECONDS_BETWEEN_SAVES:
-                    await memory.add(answer)
+                if monotonic() - saved > _SECONDS_BETWEEN_SAVES:
+                    await context.memory.add(answer)
                     saved = monotonic()
             answer = answer.model_copy(update={"metadata": {}})
         finally:
             if answer.text:
-                await memory.add(answer)
+                await context.memory.add(answer)
         return answer
-
-    async def _set_title(self, mine: UserStorage, conversation_id: str, question: str, answer: str) -> None:
-        conversation = await mine.get_conversation(conversation_id)
-        if conversation is not None and conversation.title is None:
-            title = await self._model.title(question, answer)
-            # Automatic: it does not replace a title that the user has set meanwhile.
-            await mine.rename_conversation(conversation_id, title, automatic=True)

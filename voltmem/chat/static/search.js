@@ -1,5 +1,6 @@
 // The search. While there is a query, the results replace the list, the best match first.
 
+import { addressOf } from "./addresses.js";
 import * as api from "./api.js";
 import { announce, byId, element, marked, whenNear } from "./dom.js";
 import { focusList } from "./list.js";
@@ -133,13 +134,12 @@ listen((id, item) => {
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
 function hit({ conversation, title, messageId, createdAt, snippet }) {
-  const hash = messageId ? `#${encodeURIComponent(messageId)}` : "";
   return element(
     "li",
     { class: "row row-hit", "data-id": conversation.id },
     element(
       "a",
-      { class: "row-link", href: `/c/${encodeURIComponent(conversation.id)}${hash}` },
+      { class: "row-link", href: addressOf(conversation.id, messageId) },
       element("span", { class: "row-title", dir: "auto" }, ...(title.length ? marked(title) : [titleOf(conversation)])),
       element("span", { class: "row-snippet", dir: "auto" }, ...marked(snippet)),
       createdAt ? element("span", { class: "row-date" }, DAY.format(new Date(createdAt))) : null,

@@ -1,5 +1,7 @@
 // The server's API, with a function for each call. A failed call throws a Problem with the server's message.
 
+import { base } from "./addresses.js";
+
 const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 export class Problem extends Error {
@@ -15,7 +17,7 @@ export class Problem extends Error {
 
 async function send(method, path, { body, query = {}, signal } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
-  const url = `/api/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+  const url = `${base}api/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
   const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
   let response;
   try {
@@ -101,7 +103,7 @@ export function watch({ onReady, onChange, onLost }) {
     pause = Math.min(2 * pause, LONGEST_PAUSE);
   };
   const connect = () => {
-    source = new EventSource("/api/events");
+    source = new EventSource(`${base}api/events`);
     for (const name of ["ready", "reconnected"]) source.addEventListener(name, ready);
     for (const name of CHANGES) source.addEventListener(name, (event) => onChange(JSON.parse(event.data)));
     source.addEventListener("error", lost);

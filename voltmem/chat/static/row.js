@@ -1,6 +1,7 @@
 // A row of the list: a link to the conversation, and a button for its menu.
 
 import { actionsFor, remove, renameIn } from "./actions.js";
+import { addressOf } from "./addresses.js";
 import { element, icon } from "./dom.js";
 import { openMenu } from "./menu.js";
 import { titleOf } from "./store.js";
@@ -17,7 +18,7 @@ export class Row {
   constructor(id) {
     this.link = element(
       "a",
-      { class: "row-link", href: `/c/${encodeURIComponent(id)}` },
+      { class: "row-link", href: addressOf(id) },
       this.#title,
       this.#preview,
       this.#state,

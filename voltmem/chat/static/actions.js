@@ -1,5 +1,6 @@
 // The actions on a conversation, for the menus of its row and of its head.
 
+import { addressOf, base } from "./addresses.js";
 import * as api from "./api.js";
 import { element } from "./dom.js";
 import { receive, removed, titleOf } from "./store.js";
@@ -34,7 +35,7 @@ async function archive(item) {
 }
 
 export async function remove(item) {
-  const path = `/c/${encodeURIComponent(item.id)}`;
+  const path = addressOf(item.id);
   const wasOpen = location.pathname === path; // now: the event of the deletion may close it before the answer is here
   try {
     await api.remove(item.id);
@@ -49,7 +50,7 @@ export async function remove(item) {
 async function restore(item, path) {
   try {
     await receive(api.restore(item.id));
-    if (path && location.pathname === "/") navigate(path);
+    if (path && location.pathname === base) navigate(path);
   } catch (error) {
     showError(error);
   }

@@ -1,5 +1,7 @@
 // Helpers for elements. Text is always inserted as text, never parsed as HTML.
 
+import { base } from "./addresses.js";
+
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -20,7 +22,7 @@ export function icon(name) {
   picture.setAttribute("class", "icon");
   picture.setAttribute("aria-hidden", "true");
   picture.append(document.createElementNS(space, "use"));
-  picture.firstChild.setAttribute("href", `/static/icons.svg#${name}`);
+  picture.firstChild.setAttribute("href", `${base}static/icons.svg#${name}`);
   return picture;
 }
 

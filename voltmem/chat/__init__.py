@@ -1,0 +1,27 @@
+"""
+A chat with a sidebar for one's own agent, which any ASGI application mounts (extra "chat").
+
+::
+
+    from fastapi import FastAPI
+    from voltmem import PostgresStorage, chat
+
+    async def my_agent(messages):
+        for word in ["You ", "said: ", messages[-1].text]:
+            yield word
+
+    storage = PostgresStorage(search=True)
+    app = FastAPI(lifespan=storage.lifespan)
+    app.mount("/chat", chat.app(storage, answer=my_agent, user=signed_in))  # a dependency of the application's
+
+``python -m voltmem chat mymodule:my_agent`` serves it on this machine, without an application. Its routes are those of
+``voltmem.web``, and one that streams answers. Nothing comes from another host.
+"""
+
+from __future__ import annotations
+
+from voltmem.chat._answering import Answer, Context
+from voltmem.chat._answers import MakeTitle
+from voltmem.chat._app import app
+
+__all__ = ["Answer", "Context", "MakeTitle", "app"]

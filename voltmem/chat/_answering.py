@@ -1,0 +1,105 @@
+"""What the application gives as answer=: a function or a generator, plain or asynchronous, as one stream of text."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from voltmem._agents.protocol import Memory
+from voltmem._values import short_repr
+from voltmem.errors import InvalidInputError, InvalidOptionError
+from voltmem.models import Message
+
+Said: TypeAlias = str | Iterable[str] | AsyncIterable[str] | None
+Answer: TypeAlias = Callable[..., Said | Awaitable[Said]]
+"""A function or a generator, plain or asynchronous, that answers: with a text, or with pieces of one."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a function may want to know about the question, beside the messages."""
+
+    user_id: str
+    """Who asks."""
+    conversation_id: str
+    """Where."""
+    memory: Memory
+    """The conversation, as an agent's memory."""
+
+
+_ARGUMENTS: Final = ("messages", "message", "history", "context")
+_END: Final = object()
+
+
+class Answering:
+    """
+    Calls answer= with the arguments that it names, and streams what it returns.
+
+    A plain function runs in a thread, so that it may block.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._wanted = _wanted(answer)
+
+    async def pieces(self, messages: Sequence[Message], context: Context) -> AsyncIterator[str]:
+        """Stream the answer to the last of the messages."""
+        given = {"messages": [*messages], "message": messages[-1], "history": [*messages[:-1]], "context": context}
+        made = await self._called({name: given[name] for name in self._wanted})
+        if made is None:
+            return
+        if isinstance(made, str | bytes) or not isinstance(made, AsyncIterable | Iterable):
+            made = [made]
+        async for piece in _each(made):
+            if not isinstance(piece, str):
+                raise InvalidInputError(f"answer= gave {short_repr(piece)}, which is no text: yield strings")
+            if piece:
+                yield piece
+
+    async def _called(self, arguments: dict[str, Any]) -> Any:
+        answer = self._answer
+        if _is_plain(answer):
+            made = await asyncio.to_thread(answer, **arguments)
+        else:
+            made = answer(**arguments)
+        return await made if inspect.isawaitable(made) else made
+
+
+def _is_plain(answer: Answer) -> bool:
+    """Return whether a call of the function may block."""
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    candidates = (answer, getattr(answer, "__call__", None))  # noqa: B004 - an object with such a method is one, too
+    return not any(kind(each) for kind in kinds for each in candidates)
+
+
+async def _each(made: Any) -> AsyncIterator[Any]:
+    if isinstance(made, AsyncIterable):
+        async for piece in made:
+            yield piece
+        return
+    iterator = iter(made)
+    # StopIteration cannot be raised into a coroutine.
+    while (piece := await asyncio.to_thread(next, iterator, _END)) is not _END:
+        yield piece
+
+
+def _wanted(answer: object) -> list[str]:
+    """Return the names of the arguments that answer= takes."""
+    if not callable(answer):
+        raise InvalidOptionError(f"answer must be a function or a generator that answers, not {short_repr(answer)}")
+    parameters = inspect.signature(answer).parameters.values()
+    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    needed = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    unknown = [name for name in needed if name not in _ARGUMENTS]
+    if unknown:
+        raise InvalidOptionError(
+            f"answer takes {', '.join(unknown)}: name its arguments {', '.join(_ARGUMENTS)}, as many as it wants"
+        )
+    return [each.name for each in named if each.name in _ARGUMENTS]

@@ -1,0 +1,14 @@
+// Where the chat is mounted, and the addresses of its pages.
+
+export const base = document.documentElement.dataset.base;
+
+/** Return the address of a conversation, at a message if one is given. */
+export const addressOf = (id, messageId) =>
+  `${base}c/${encodeURIComponent(id)}${messageId ? `#${encodeURIComponent(messageId)}` : ""}`;
+
+/** Return the id of the conversation at an address; undefined where there is none. */
+export const conversationAt = (path) => path.slice(base.length).match(/^c\/(.+)$/)?.[1];
+
+/** Whether a link leads to a page of the chat, and not to one of the application that has mounted it. */
+export const isOfChat = (link) =>
+  link.origin === location.origin && (link.pathname === base || link.pathname.startsWith(`${base}c/`));
