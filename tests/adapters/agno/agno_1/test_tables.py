@@ -77,8 +77,9 @@ async def test_every_way_to_give_the_database(make_store: MakeStore, dsn: str, s
 )
 def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     """Invalid options raise before any connection."""
+    given: dict[str, Any] = {"table_name": "agents", "db_url": "postgresql://nowhere", **options}
     with pytest.raises(InvalidInputError):
-        VoltMemStorage(**{"table_name": "agents", "db_url": "postgresql://nowhere", **options})
+        VoltMemStorage(**given)
 
 
 def test_a_class_for_another_agno_raises() -> None:
