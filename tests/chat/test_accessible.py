@@ -13,7 +13,7 @@ from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TOKENS = (ROOT / "examples" / "chat" / "static" / "tokens.css").read_text()
+TOKENS = (ROOT / "voltmem" / "chat" / "static" / "tokens.css").read_text()
 AA = 4.5
 LARGE = 3.0
 

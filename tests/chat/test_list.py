@@ -92,7 +92,7 @@ async def test_a_name_of_a_person_is_never_replaced(tab: Tab) -> None:
     await tab.box.fill("wait for it")
     await tab.box.press("Enter")
     await expect(tab.answers.last).to_have_text("So far so good")
-    await tab.choose("New chat", "Rename")
+    await tab.choose("wait for it", "Rename")
     await tab.page.get_by_role("textbox", name="Title").fill("Mine")
     await tab.page.keyboard.press("Enter")
     await expect(tab.heading).to_have_text("Mine")
