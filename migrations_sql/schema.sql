@@ -3130,7 +3130,10 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO "public".voltagent_memory_leases (conversation_id, purpose, holder, token, until, lasts)
-        VALUES (conversation, for_purpose, '', 0, '-infinity', '0 s')
+        -- Greater than the tokens that a conversation of the same id had before it was deleted.
+        VALUES (
+            conversation, for_purpose, '', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, '-infinity', '0 s'
+        )
         ON CONFLICT (conversation_id, purpose) DO NOTHING;
     -- A lease that is held is not waited for, and its holder may be in a long transaction.
     moment := clock_timestamp();

@@ -180,7 +180,8 @@ async def two_holders(world: World) -> None:
 
 
 async def no_lease(world: World) -> None:
-    await world.make_storage().confirm_lease("ada", "c1", "answer", 1)
+    async with world.make_storage().transaction() as tx:
+        await tx.confirm_lease("ada", "c1", "answer", 1)
 
 
 async def no_embedded_server(world: World) -> None:

@@ -117,7 +117,7 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
         help="the function or generator that answers, such as mymodule:my_agent (default: a scripted model)",
     )
     parser.add_argument(
-        "--port", type=int, default=8765, help="the port, or a free one if it is in use (default: %(default)s)"
+        "--port", type=_port, default=8765, help="the port, or a free one if it is in use (default: %(default)s)"
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
@@ -131,6 +131,13 @@ def _add_embed(parser: argparse.ArgumentParser) -> None:
         help="the Recall of your application, or a function that returns it, such as voltmem.embedders:local_recall",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="embed at most N messages (default: all)")
+
+
+def _port(word: str) -> int:
+    number = int(word)
+    if not 0 <= number < 65_536:
+        raise ValueError
+    return number
 
 
 def _named(argument: str, name: str) -> Any:

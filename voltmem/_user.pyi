@@ -946,6 +946,7 @@ class UserStorage:
 
         Raises:
             LeaseLostError: It has ended, so somebody else may have it.
+            InvalidInputError: It was called outside of a transaction, where it protects nothing.
         """
     def export_user(self) -> AsyncIterator[str]:
         """

@@ -1393,6 +1393,7 @@ class UserStorage:
 
         Raises:
             LeaseLostError: It has ended, so somebody else may have it.
+            InvalidInputError: It was called outside of a transaction, where it protects nothing.
         """
     def export_user(self) -> Iterator[str]:
         """
@@ -1807,6 +1808,7 @@ class Storage:
 
         Raises:
             LeaseLostError: It has ended, so somebody else may have it.
+            InvalidInputError: It was called outside of a transaction, where it protects nothing.
         """
     def lease(
         self, user_id: str, conversation_id: str, purpose: str, *, seconds: float = 15.0

@@ -83,7 +83,7 @@ async def test_lease_ends_with_its_block_and_the_next_has_a_greater_token(talk: 
             async with talk.lease("ada", "c1", "answer") as lease:
                 tokens.append(lease.fencing_token)
                 raise KeyError
-    assert tokens == [1, 2, 3]
+    assert tokens == [tokens[0], tokens[0] + 1, tokens[0] + 2]
     assert await talk.get_lease("ada", "c1", "answer") is None
 
 
@@ -159,6 +159,25 @@ async def test_confirm_lease_lets_a_stale_holder_store_nothing(
             async with talk.lease("ada", "c1", "answer"):
                 pass
     assert await talk.get_messages("ada", "c1") == []
+
+
+async def test_confirm_lease_refuses_the_token_of_a_conversation_that_was_deleted(talk: PostgresStorage) -> None:
+    """A conversation that is created again under its id has greater tokens: what was held before is stale."""
+    async with talk.lease("ada", "c1", "answer") as stale:
+        await talk.delete_conversation("c1")
+        await talk.create_conversation({"id": "c1", "user_id": "ada"})
+        async with talk.lease("ada", "c1", "answer") as lease:
+            assert lease.fencing_token > stale.fencing_token
+            with pytest.raises(LeaseLostError):
+                async with talk.transaction() as tx:
+                    await tx.confirm_lease("ada", "c1", "answer", stale.fencing_token)
+
+
+async def test_confirm_lease_is_refused_where_it_protects_nothing(talk: PostgresStorage) -> None:
+    """Outside of a transaction, confirm_lease() raises InvalidInputError."""
+    async with talk.lease("ada", "c1", "answer") as lease:
+        with pytest.raises(InvalidInputError, match=r"storage\.transaction"):
+            await talk.confirm_lease("ada", "c1", "answer", lease.fencing_token)
 
 
 async def test_confirm_lease_keeps_others_out_until_the_transaction_ends(
@@ -306,7 +325,8 @@ async def test_lease_of_another_users_conversation_does_not_exist(talk: Postgres
         assert await mallory.get_lease("c1", "answer") is None
         assert not await mallory.stop_lease("c1", "answer")
         with pytest.raises(LeaseLostError):
-            await mallory.confirm_lease("c1", "answer", lease.fencing_token)
+            async with mallory.transaction() as tx:
+                await tx.confirm_lease("c1", "answer", lease.fencing_token)
         found = await talk.get_lease("ada", "c1", "answer")
         assert found is not None
         assert not found.stop_requested
@@ -335,7 +355,7 @@ async def test_lease_that_is_lost_raises_at_the_end_of_a_block_that_blocks(
     def work() -> None:
         with BlockingStorage(dsn, schema=schema) as storage:
             with storage.lease("ada", "c1", "answer") as lease:
-                assert lease.fencing_token == 1
+                assert lease.fencing_token > 0
             with pytest.raises(LeaseLostError), storage.lease("ada", "c1", "answer", seconds=SOON) as lease:
                 storage.run(lambda it: it.delete_conversation("c1"))
                 while not lost(storage):

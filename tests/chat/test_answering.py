@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from tests.calls import PATIENCE
 from voltmem import InvalidInputError, InvalidOptionError, Message, PostgresStorage
 from voltmem.chat._answering import Answer, Answering, Context
 
@@ -81,6 +83,23 @@ async def test_answer_is_told_who_asks_and_where(storage: PostgresStorage) -> No
         return f"{context.user_id} {context.conversation_id} {len(await context.memory.messages())}"
 
     assert await said(answer, storage) == "ada c1 0"
+
+
+async def test_a_plain_generator_is_closed_when_nobody_reads_on(storage: PostgresStorage) -> None:
+    """What a plain generator holds is released when the answer is stopped."""
+    closed = threading.Event()
+
+    def answer() -> Iterator[str]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            closed.set()
+
+    pieces = Answering(answer).pieces(TALK, Context("ada", "c1", storage.conversation("ada", "c1")))
+    assert await anext(pieces) == "a"
+    await pieces.aclose()  # type: ignore[attr-defined]
+    assert await asyncio.to_thread(closed.wait, PATIENCE)
 
 
 async def test_answer_may_have_nothing_to_say(storage: PostgresStorage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httpx2
 import pytest
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 
 from tests.chat.conftest import BELOW, OpenTab
 from tests.chat.tab import expect
-from voltmem import PostgresStorage, chat
+from voltmem import InvalidInputError, InvalidOptionError, PostgresStorage, chat
 
 browser_test = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,13 +63,34 @@ async def test_it_answers_only_to_the_hosts_that_are_allowed(storage: PostgresSt
             assert (await client.get("/chat/", headers={"Host": "evil.example"})).status_code == status
 
 
+@pytest.mark.parametrize("hosts", ["*.example.com", ["https://example.com"], ["example.com:8000"], [5]])
+async def test_hosts_that_are_none_are_refused(storage: PostgresStorage, hosts: Any) -> None:
+    """A single text, an address, a port or a number among the hosts is refused when the chat is made."""
+    with pytest.raises(InvalidOptionError, match="allowed_hosts"):
+        chat.app(storage, answer=lambda messages: "", user=lambda: "ada", allowed_hosts=hosts)
+
+
+async def test_only_a_users_message_is_a_question(storage: PostgresStorage) -> None:
+    """The id of an answer is no question: 422, and the answer stays."""
+    await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+    await storage.add_message({"id": "a1", "role": "assistant", "content": "Yes."}, "ada", "c1")
+    app = chat.app(storage, answer=lambda messages: "", user=lambda: "ada")
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api") as client:
+        for text in ({"text": "Hello?"}, {}):
+            assert (
+                await client.post("/chat", json={"conversationId": "c1", "messageId": "a1", **text})
+            ).status_code == 422
+    assert [(each.role, each.text) for each in await storage.get_messages("ada", "c1")] == [("assistant", "Yes.")]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, InvalidInputError])
 async def test_it_shows_nothing_of_what_an_error_says(
-    storage: PostgresStorage, caplog: pytest.LogCaptureFixture
+    storage: PostgresStorage, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     """If answer= raises, the page says that it failed; what the error says is in the log only. A title is there."""
 
     async def answer(messages: object) -> str:
-        raise RuntimeError("401: Incorrect API key: sk-secret")
+        raise error("401: Incorrect API key: sk-secret")
 
     app = FastAPI()
     app.mount("/chat", chat.app(storage, answer=answer, user=lambda: "ada"))

@@ -106,7 +106,9 @@ def check_storage(storage: object, *classes: type) -> None:
     if not isinstance(storage, classes):
         needed = " or a ".join(f"{_package(each)}.PostgresStorage" for each in classes)
         given = f"{_package(type(storage))}.{type(storage).__qualname__}"
-        raise InvalidOptionError(f"storage must be a {needed}, not {short_repr(storage)}, a {given}")
+        # A string may be a connection string with a password.
+        shown = "" if isinstance(storage, str) else f"{short_repr(storage)}, "
+        raise InvalidOptionError(f"storage must be a {needed}, not {shown}a {given}")
 
 
 def _package(cls: type) -> str:

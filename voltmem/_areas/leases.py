@@ -112,8 +112,14 @@ class Leases(Area):
 
         Raises:
             LeaseLostError: It has ended, so somebody else may have it.
+            InvalidInputError: It was called outside of a transaction, where it protects nothing.
         """
-        owner = _check(user_id, conversation_id, purpose, fencing_token)
+        owner = _check(user_id, conversation_id, purpose)
+        check_count("fencing_token", fencing_token)
+        if not isinstance(self._executor, BoundConnection) or not self._executor.connection.is_in_transaction():
+            raise InvalidInputError(
+                "confirm_lease() protects what the same transaction stores: call it within storage.transaction()"
+            )
         row = await self._executor.fetchrow(
             self._sql(LeaseStatements).confirm, conversation_id, owner, purpose, fencing_token
         )
@@ -301,9 +307,8 @@ def _lease(row: Iterable[Any]) -> Lease:
     return construct_unchecked(Lease, dict(zip(Lease.model_fields, row, strict=True)))
 
 
-def _check(user_id: str, conversation_id: str, purpose: str, fencing_token: int = 0) -> str:
+def _check(user_id: str, conversation_id: str, purpose: str) -> str:
     """Return the owner; InvalidInputError for what no lease can have."""
     owner = check_user("user_id", user_id)
     check_id(conversation_id=conversation_id, purpose=purpose)
-    check_count("fencing_token", fencing_token)
     return owner

@@ -81,9 +81,18 @@ async def _each(made: Any) -> AsyncIterator[Any]:
             yield piece
         return
     iterator = iter(made)
-    # StopIteration cannot be raised into a coroutine.
-    while (piece := await asyncio.to_thread(next, iterator, _END)) is not _END:
-        yield piece
+    following: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            # StopIteration cannot be raised into a coroutine.
+            following = asyncio.ensure_future(asyncio.to_thread(next, iterator, _END))
+            if (piece := await asyncio.shield(following)) is _END:
+                return
+            yield piece
+    finally:
+        if following is not None and hasattr(iterator, "close"):
+            # The thread may be in the generator, which can be closed only after that.
+            following.add_done_callback(lambda _: asyncio.get_running_loop().run_in_executor(None, iterator.close))
 
 
 def _wanted(answer: object) -> list[str]:

@@ -16,7 +16,7 @@ from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage
 from voltmem.chat._answering import Answering, Context
 from voltmem.chat._titles import shortened
-from voltmem.errors import VoltMemError
+from voltmem.errors import InvalidInputError
 from voltmem.models import Message
 
 MakeTitle: TypeAlias = Callable[[str, str], Awaitable[str]]
@@ -52,6 +52,7 @@ class Answers:
         """
         async with self._exclusive(mine.user_id, conversation_id):
             async with mine.transaction() as tx:
+                await _check_question(tx, conversation_id, question.id)
                 await tx.add_message(question, conversation_id)
                 await tx.rewind_conversation(conversation_id, question.id)
                 conversation = await tx.get_conversation(conversation_id)
@@ -63,6 +64,7 @@ class Answers:
     async def ask_again(self, mine: UserStorage, conversation_id: str, question_id: str) -> AsyncGenerator[Event, None]:
         """Delete the messages after a question and answer it again. Returns the events of the answer."""
         async with self._exclusive(mine.user_id, conversation_id):
+            await _check_question(mine, conversation_id, question_id)
             await mine.rewind_conversation(conversation_id, question_id)
             return self._start(mine, conversation_id)
 
@@ -119,10 +121,7 @@ class Answers:
                 # Automatic: it does not replace a title that the user has set meanwhile.
                 await mine.rename_conversation(conversation_id, title, automatic=True)
             events.put_nowait(Event("done", {"id": answer.id}))
-        except VoltMemError as error:  # for example, the conversation was deleted meanwhile
-            logger.warning("an answer was not stored: %s", error)
-            events.put_nowait(Event("error", {"detail": str(error)}))
-        except Exception:  # a model may raise any exception of its library
+        except Exception:  # a model may raise any exception of its library, and storing one of voltmem's
             logger.exception("answer= failed")
             events.put_nowait(Event("error", {"detail": _FAILED}))
 
@@ -147,3 +146,10 @@ class Answers:
             if answer.text:
                 await context.memory.add(answer)
         return answer
+
+
+async def _check_question(mine: UserStorage, conversation_id: str, message_id: str) -> None:
+    """Raise InvalidInputError if there is a message with the id that is no question."""
+    stored = await mine.get_message(conversation_id, message_id)
+    if stored is not None and stored.role != "user":
+        raise InvalidInputError(f"message {message_id!r} has the role {stored.role!r}: only a user's is a question")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from voltmem import __version__
-from voltmem._values import to_json
-from voltmem.errors import MissingExtraError
+from voltmem._values import short_repr, to_json
+from voltmem.errors import InvalidOptionError, MissingExtraError
 from voltmem.models import Message
 from voltmem.storage import PostgresStorage
 
@@ -37,6 +38,9 @@ from voltmem.web._signed_in import Mine, read_when_signed_in, sign_in
 _STATIC: Final = Path(__file__).parent / "static"
 # The page loads nothing from other sites, and scripts in a model's answer do not run.
 _POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+
+
+_HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
 
 class Question(Body):
@@ -75,12 +79,13 @@ def app(
     so, and the log has the error.
 
     Raises:
-        InvalidOptionError: *answer* takes other arguments, or the storage or *user* are none.
+        InvalidOptionError: *answer* takes other arguments, the storage or *user* are none, or *allowed_hosts* has what
+            is no host name.
     """
     answers = Answers(Answering(answer), title)
     made = FastAPI(title="voltmem chat", version=__version__, openapi_url=None, redirect_slashes=False)
     if allowed_hosts is not None:
-        made.add_middleware(TrustedHostMiddleware, allowed_hosts=[*allowed_hosts])
+        made.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(allowed_hosts))
     made.include_router(router(storage, user), prefix="/api")
     of_users = [Depends(sign_in(storage, user)), Depends(read_when_signed_in)]
     made.include_router(_asking(answers, model), prefix="/api", dependencies=of_users)
@@ -89,6 +94,20 @@ def app(
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
+
+
+def _hosts(names: Sequence[object]) -> list[str]:
+    """Return the names; InvalidOptionError for what no request's Host is compared with."""
+    if isinstance(names, str):
+        raise InvalidOptionError(f"allowed_hosts is a single text, {names!r}: pass a list of host names")
+    found: list[str] = []
+    for name in names:
+        if not isinstance(name, str) or not _HOST.fullmatch(name):
+            raise InvalidOptionError(
+                f"allowed_hosts has {short_repr(name)}: use host names, without scheme and port, or '*.example.com'"
+            )
+        found.append(name)
+    return found
 
 
 def _asking(answers: Answers, model: str) -> APIRouter:
