@@ -17,5 +17,5 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_leases (
     PRIMARY KEY (conversation_id, purpose),
     -- Makes the token a part of the row's key. So FOR KEY SHARE, which confirm_lease() takes, keeps others from taking the
     -- lease until the end of the transaction, and does not keep its holder from renewing it.
-    UNIQUE (conversation_id, purpose, token)
+    CONSTRAINT {prefix}_leases_token_key UNIQUE (conversation_id, purpose, token)
 );

@@ -297,7 +297,7 @@ CREATE TABLE public.voltagent_memory_leases (
     until timestamp with time zone NOT NULL,
     lasts interval NOT NULL,
     stop_requested boolean DEFAULT false NOT NULL,
-    CONSTRAINT voltagent_memory_leases_conversation_id_purpose_token_key UNIQUE (conversation_id, purpose, token),
+    CONSTRAINT voltagent_memory_leases_token_key UNIQUE (conversation_id, purpose, token),
     CONSTRAINT voltagent_memory_leases_pkey PRIMARY KEY (conversation_id, purpose),
     CONSTRAINT voltagent_memory_leases_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );

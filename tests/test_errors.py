@@ -339,7 +339,17 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
             *(
                 f"""CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {table}
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {{schema}}.away()"""
-                for table in ("{c}", "{m}", "{shares}", "{entries}", "{steps}", "{events}", "{files}", "{memory}")
+                for table in (
+                    "{c}",
+                    "{m}",
+                    "{shares}",
+                    "{entries}",
+                    "{steps}",
+                    "{events}",
+                    "{files}",
+                    "{memory}",
+                    "{leases}",
+                )
             ),
         ],
         ["DROP FUNCTION {schema}.away CASCADE"],
@@ -352,7 +362,7 @@ async def run_all(connection: Connection, statements: list[str], rows: Rows) -> 
     c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "add_messages"))
     names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "add": f"{schema}.{a_name}"}
     names |= {"shares": rows.shares, "entries": rows.entries, "steps": rows.steps, "events": rows.events}
-    names |= {"files": rows.files, "memory": rows.memory}
+    names |= {"files": rows.files, "memory": rows.memory, "leases": rows.leases}
     for statement in statements:
         await connection.execute(statement.format(**names, m_name=m_name, c_name=c_name, a_name=a_name))
 

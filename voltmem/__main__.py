@@ -140,14 +140,14 @@ def _port(word: str) -> int:
     return number
 
 
-def _named(argument: str, name: str) -> Any:
-    """Return what an argument names, as in app:recall."""
+def _named(argument: str, name: str, example: str) -> Any:
+    """Return what an argument names, such as app:recall."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidOptionError(
-            f"{argument} {name!r}: {error}: pass the module and the name, as in app:name"
+            f"{argument} {name!r}: {error}: pass the module and the name, as in {example}"
         ) from None
 
 
@@ -155,7 +155,7 @@ def _recall_of(name: str | None) -> Recall | None:
     """Return the Recall that the command line names."""
     if name is None:
         return None
-    found = _named("--recall", name)
+    found = _named("--recall", name, "app:recall")
     made = found() if callable(found) else found
     if not isinstance(made, Recall):
         raise InvalidOptionError(f"--recall {name!r} is no voltmem.Recall, nor a function that returns one")
@@ -370,9 +370,9 @@ async def _embed(storage: PostgresStorage, arguments: argparse.Namespace) -> int
 async def _chat(arguments: argparse.Namespace) -> int:
     """Serve the chat, without a database on the embedded one."""
     from voltmem.chat._scripted import NAME, ScriptedModel  # here: they need the extra
-    from voltmem.chat._server import serve
+    from voltmem.chat._server import serve  # here: as above
 
-    answer = ScriptedModel().answer if arguments.answer is None else _named("answer", arguments.answer)
+    answer = ScriptedModel().answer if arguments.answer is None else _named("answer", arguments.answer, "app:my_agent")
     model = NAME if arguments.answer is None else ""
     async with PostgresStorage(
         arguments.connection or None,

@@ -72,8 +72,8 @@ def app(
             string, or raises an HTTPException with status 401.
         title: Returns a better title than the beginning of the first question, from the question and its answer.
         model: A name for what answers, which the page shows.
-        allowed_hosts: The host names that the page is asked by, "*.example.com" for all below one; None: any. A server
-            on one's own machine names them, against DNS rebinding.
+        allowed_hosts: The host names that the page is asked by, ``"*.example.com"`` for all below one; None: any. A
+            server on one's own machine names them, against DNS rebinding.
 
     A question is stored before it is answered, and the answer while it streams. If *answer* raises, the page says
     so, and the log has the error.

@@ -67,6 +67,13 @@ class MigrationResult:
     backupCreated = spelled[bool]("backup_created")
 
 
+# What restore() drops: both tables, and all that belongs to conversations, messages or users' data.
+_REPLACED: Final = (
+    *("file_references", "file_chunks", "files", "payloads", "changed_lines", "conversation_memory", "summaries"),
+    *("leases", "user_memory", "user_items", "shares", "embeddings", "messages", "conversations"),
+)
+
+
 class ConversationSchemaStatements:
     """The statements for both converting and restoring."""
 
@@ -238,20 +245,7 @@ class BackupStatements(ConversationSchemaStatements):
         # Without CASCADE: objects that depend on the tables are the application's, and PostgreSQL's error names them.
         self.restore = [
             *(_copy_rights(table, backup) for table, backup in backups.items()),
-            f"DROP TABLE IF EXISTS {tables.file_references}",
-            f"DROP TABLE IF EXISTS {tables.file_chunks}",
-            f"DROP TABLE IF EXISTS {tables.files}",
-            f"DROP TABLE IF EXISTS {tables.payloads}",
-            f"DROP TABLE IF EXISTS {tables.changed_lines}",
-            f"DROP TABLE IF EXISTS {tables.conversation_memory}",
-            f"DROP TABLE IF EXISTS {tables.summaries}",
-            f"DROP TABLE IF EXISTS {tables.leases}",
-            f"DROP TABLE IF EXISTS {tables.user_memory}",
-            f"DROP TABLE IF EXISTS {tables.user_items}",
-            f"DROP TABLE IF EXISTS {tables.shares}",
-            f"DROP TABLE IF EXISTS {tables.embeddings}",
-            f"DROP TABLE IF EXISTS {messages}",
-            f"DROP TABLE IF EXISTS {conversations}",
+            f"DROP TABLE IF EXISTS {', '.join(getattr(tables, each) for each in _REPLACED)}",
             f"ALTER TABLE {backups[conversations]} RENAME TO {bare(conversations)}",
             f"ALTER TABLE {backups[messages]} RENAME TO {name}",
             f"ALTER TABLE {conversations} ADD PRIMARY KEY (id)",
