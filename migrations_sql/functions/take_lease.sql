@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- take_lease: take a lease of a conversation, unless another holder has it.
 --
 -- A function, because who has it must be read after waiting for another caller.
