@@ -97,11 +97,12 @@ def _begins_turn(messages: Sequence[Message], place: int) -> bool:
 
 
 async def read_whole(
-    access: Access, user_id: str, conversation_id: str, format: str
+    access: Access, user_id: str, conversation_id: str, format: str | None
 ) -> tuple[Range, list[NativeMessage]]:
     """
     Return what a framework's own summary of everything can stand for, and the messages that a window has of it.
 
+    format: of the framework; None: as if it had no summary of its own.
     These have the system message, too, and not what the limit has archived.
 
     Raises:

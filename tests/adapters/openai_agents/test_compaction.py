@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 from agents import OpenAIResponsesCompactionSession, Runner, TResponseInputItem
@@ -17,6 +17,9 @@ from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, ass
 from tests.conftest import MakeStorage
 from voltmem import PostgresStorage
 from voltmem.adapters.openai_agents import VoltMemSession
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection
 
 # Its fields in an order of its own, and characters that a change of form would show.
 COMPACTION: Final = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAAAB/+==\u00e9\U0001f600 \\u0041"}
@@ -240,6 +243,28 @@ async def test_compaction_begins_with_a_summary_in_text(storage: PostgresStorage
     assert ["They spoke." in str(item) for item in client.requests[0]["input"]] == [True, *[False] * 4]
     assert await session.get_items() == OUTPUT
     assert "They spoke." in (await storage.conversation("ada", "c1").messages())[0].text
+
+
+async def test_a_summary_without_items_of_openai_never_stops_a_session(
+    storage: PostgresStorage, connection: Connection
+) -> None:
+    """Of any payload that is not OpenAI's the model gets the messages, or the summary in text; compaction goes on."""
+    session = VoltMemSession[Any]("c1", storage, user_id="ada")
+    system = items({"role": "system", "content": "Be kind."})
+    await session.add_items([*system, *a_turn(1)])
+    await compact(session)
+    await session.add_items(a_turn(2))
+    summaries = storage._options.tables.summaries
+    damaged: list[dict[str, Any]] = [{"kept": [], "items": []}, {"kept": [1], "items": [{}]}]
+
+    for payload in (None, "x", [1], {"a": 1}, *damaged):
+        await connection.execute(f"UPDATE {summaries} SET payload = $1::json", payload and json.dumps(payload))
+        assert await session.get_items() == [*system, *a_turn(1), *a_turn(2)]
+
+    client = Client()
+    await compact(session, client)
+    assert len(client.requests[0]["input"]) == len([*system, *a_turn(1), *a_turn(2)])
+    assert await session.get_items() == [*system, *OUTPUT]
 
 
 async def test_what_the_limit_deletes_stays_compacted_until_it_is_cleared(

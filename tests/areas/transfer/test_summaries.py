@@ -50,12 +50,14 @@ async def test_an_imported_summary_hides_nothing_that_is_newer(
     [
         ({"content": " \n"}, "summary 's1' has no text: give it one, or leave it out"),
         ({"first_at": YEARS[3].isoformat()}, "has a first_at, 2022-01-01 .* after its last_at, 2021-01-01"),
+        ({"format": "openai-agents"}, "has the format 'openai-agents' and no object as its payload"),
+        ({"format": "openai-agents", "payload": [1]}, "has the format 'openai-agents' and no object as its payload"),
     ],
 )
 async def test_an_import_refuses_a_summary_of_nothing(
-    storage: PostgresStorage, changes: dict[str, str], why: str
+    storage: PostgresStorage, changes: dict[str, object], why: str
 ) -> None:
-    """A summary without text, or that ends before it begins, is an error with its line, and nothing is sent."""
+    """One without text or its format's form, or that ends before it begins, is an error with its line."""
     given = {"id": "s1", "content": "x", "first_at": YEARS[1].isoformat(), "last_at": YEARS[2].isoformat(), **changes}
 
     with pytest.raises(InvalidLineError, match=why):

@@ -85,7 +85,7 @@ class ImportedSummary(Model):
     format: String | None = None
     """The framework whose own form it is; None: it is text."""
     payload: Content = None
-    """The framework's form."""
+    """The framework's form, a JSON object; with a format only."""
     created_at: Time | None = None
     """When it was made; None: the time of the import."""
 
@@ -93,6 +93,11 @@ class ImportedSummary(Model):
     def _stands_for_something(self) -> Self:
         if not self.content.strip():
             raise InvalidInputError(f"summary {short_repr(self.id)} has no text: give it one, or leave it out")
+        if self.format is not None and not isinstance(self.payload, dict):
+            raise InvalidInputError(
+                f"summary {short_repr(self.id)} has the format {short_repr(self.format)} and no object as its payload: "
+                "give both, or leave the format out for one that is text"
+            )
         if self.first_at > self.last_at:
             raise InvalidInputError(
                 f"summary {short_repr(self.id)} has a first_at, {self.first_at}, after its last_at, {self.last_at}: "

@@ -130,8 +130,22 @@ def items_for_model(
     if not begin or begin[-1].format != FORMAT:
         return [*to_items(begin), *said]
     # The API takes back what it has compacted only as it is, and whole.
-    compacted = cast(dict[str, list[TResponseInputItem]], begin[-1].payload)
-    kept = compacted["kept"]
+    kept, compacted = _compacted(begin[-1].payload) or ([], [])
     if most is not None:
         kept = kept[max(len(kept) + len(newest) - most, 0) :]
-    return [*to_items(begin[:-1]), *_without_incomplete_turns(kept), *compacted["items"], *said]
+    return [*to_items(begin[:-1]), *_without_incomplete_turns(kept), *compacted, *said]
+
+
+def is_unreadable(begin: Sequence[NativeMessage]) -> bool:
+    """Return whether a window begins with a summary of OpenAI's that has no items of OpenAI's; an import stores any."""
+    return bool(begin) and begin[-1].format == FORMAT and _compacted(begin[-1].payload) is None
+
+
+def _compacted(payload: object) -> tuple[list[TResponseInputItem], list[TResponseInputItem]] | None:
+    """Return the items before those that OpenAI has compacted, and OpenAI's; None: this is another payload."""
+    if not isinstance(payload, dict):
+        return None
+    kept, compacted = payload.get("kept"), payload.get("items")
+    if not isinstance(kept, list) or not isinstance(compacted, list) or not compacted:
+        return None
+    return (kept, compacted) if all(isinstance(item, dict) for item in (*kept, *compacted)) else None

@@ -23,6 +23,7 @@ from voltmem.adapters.openai_agents._items import (
     FORMAT,
     begins_run,
     is_of_system,
+    is_unreadable,
     items_for_model,
     to_items,
     to_messages,
@@ -132,7 +133,7 @@ class VoltMemSession(Generic[TContext]):
         if limit is not None and limit != settings and not asks_for_model():
             items = to_items(await memory.with_files(await memory.newest_messages(limit)))
             return items[-limit:] if limit else items
-        begin, found = await memory.newest_after_summary(most, format=FORMAT)
+        begin, found = await self._window(memory, most)
         self._given = found[-1].created_at if found else datetime.min.replace(tzinfo=UTC)
         return items_for_model(begin, to_items(await memory.with_files(found)), most)
 
@@ -167,7 +168,7 @@ class VoltMemSession(Generic[TContext]):
         known: list[NativeMessage] = []
         if any(moment.conversation.id == self.session_id for moment in moments):
             most = resolve_session_limit(None, self.session_settings)
-            _, known = await self._memory(wrapper).newest_after_summary(most, format=FORMAT)
+            _, known = await self._window(self._memory(wrapper), most)
         quote = quote_moments(unseen(moments, self.session_id, (message.id for message in known)))
         return [] if quote is None else to_items([NativeMessage.of(quote)])
 
@@ -280,13 +281,29 @@ class VoltMemSession(Generic[TContext]):
         if not await self._store(line, kept, items):
             _log.warning("session %r is not compacted: it has changed, or a call waits for a result", self.session_id)
 
+    async def _window(self, memory: NativeMemory, most: int | None) -> tuple[list[NativeMessage], list[NativeMessage]]:
+        """Return what a model's window begins with, and the newest messages after it."""
+        begin, found = await memory.newest_after_summary(most, format=FORMAT)
+        if not is_unreadable(begin):
+            return begin, found
+        # It says nothing that a model could be shown, so the messages that it stands for are.
+        _log.warning(
+            "session %r: the summary %s has no items of OpenAI's and is not used", self.session_id, begin[-1].id
+        )
+        return await memory.newest_after_summary(most)
+
     async def _line(self) -> Line:
         memory = self._memory(None)
-        part, messages = await read_whole(access(self._storage), self._user_of(None), self.session_id, FORMAT)
-        begin: list[NativeMessage] = []
+        of = access(self._storage), self._user_of(None), self.session_id
+        part, messages = await read_whole(*of, FORMAT)
+        begin, head_id = list[NativeMessage](), part.head_id
         if part.before is not None:
-            begin, _ = await memory.newest_after_summary(1, format=FORMAT)
-        heads = begin[:-1] if begin else messages[: part.head_id is not None]
+            begin, _ = await self._window(memory, 1)
+            if not begin or begin[-1].id != part.before.id:
+                # An unreadable one. The new summary takes its place, and stands for what that stood for, too.
+                shown, messages = await read_whole(*of, None)
+                head_id = shown.head_id
+        heads = begin[:-1] if begin else messages[: head_id is not None]
         # The SDK compares with what the model was given, and has answered: that is stored as the model said it.
         count = sum(self._given is None or message.created_at <= self._given for message in messages)
         found = await memory.with_files(messages)
