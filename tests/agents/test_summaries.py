@@ -150,6 +150,17 @@ async def test_memory_messages_leave_out_a_summary_that_leaves_no_room(memory: C
     assert await shown(memory, limit=3) == ["s", "*", "a4"]
 
 
+async def test_the_storage_limit_does_not_count_the_summary(make_storage: MakeStorage, migrated: str) -> None:
+    """Whatever is stored after the summary is in the window, from a question on; a limit of the caller's counts it."""
+    memory = await talked(make_storage(storage_limit=6).conversation("ada", "c1"), 4)
+    await compacted(memory, keep_turns=1)
+
+    await talked(memory, 2, first=4)
+
+    assert await shown(memory) == ["*", "u3", "a3", "u4", "a4", "u5", "a5"]
+    assert await shown(memory, limit=6) == ["*", "a3", "u4", "a4", "u5", "a5"]
+
+
 async def test_a_window_reads_no_summaries_where_there_are_none(
     memory: ConversationMemory, connection: Connection, migrated: str
 ) -> None:

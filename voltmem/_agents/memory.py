@@ -135,7 +135,8 @@ class ConversationMemory(WindowReader):
         result follow the result. If the conversation begins with a system message, that one is always the first.
 
         Args:
-            limit: The maximum number, the system message included; not given: the storage's storage_limit, None: all.
+            limit: The maximum number, the system message and a summary included; not given: the storage's
+                storage_limit, which does not count the summary, None: all.
                 There are fewer only if the next older tool turn does not fit as a whole.
             turns: Instead of limit: how many of the last turns. A turn begins with what the user says, and ends before
                 the user speaks again; the current turn counts.

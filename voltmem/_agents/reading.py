@@ -27,7 +27,7 @@ from voltmem._areas.recall import Recalling
 from voltmem._areas.summaries import quoted
 from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter
 from voltmem._areas.window_query import WindowQuery
-from voltmem._values import MAX_BIGINT, UNSET, check_text
+from voltmem._values import MAX_BIGINT, UNSET, Unset, check_text
 from voltmem.models import Message
 from voltmem.options import Window
 from voltmem.parts import SYSTEM_ROLES
@@ -64,7 +64,7 @@ class WindowReader:
         if turns is not None:
             found = await self._of_turns(from_row, turns)
         else:
-            found = await self._of_limit(from_row, self._access.options.storage_limit if limit is UNSET else limit)
+            found = await self._of_limit(from_row, limit)
         return found if most is None else [short(message) for message in found]
 
     async def _with_recalled(
@@ -128,15 +128,19 @@ class WindowReader:
         system, found = without_system(*await self._read(from_row, query))
         return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
 
-    async def _of_limit(self, from_row: FromRow[MessageT], most: int | None) -> list[MessageT]:
+    async def _of_limit(self, from_row: FromRow[MessageT], limit: int | Unset | None) -> list[MessageT]:
+        most = self._access.options.storage_limit if limit is UNSET else limit
         query = WindowQuery(self._id, self._user_id, limit=most, summarised=self._begins())
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
             first, rows = await self._rows(replace(query, limit=read))
             system, _ = without_system([from_row(row) for row in first], [])
-            if most is not None and len(system) >= most and has_summary(system):
+            # The storage limit is about messages: a summary in the place of one would hide what is stored.
+            is_counted = limit is not UNSET and has_summary(system)
+            if most is not None and len(system) >= most and is_counted:
                 system.pop()
-            room = None if most is None else max(most - len(system), 0)
+            heads = len(system) - (has_summary(system) and not is_counted)
+            room = None if most is None else max(most - heads, 0)
             newest = [from_row(row) for row in rows[:room]]
             if only_speak(newest):  # they are the window, whatever is before them
                 _, found = without_system(system, newest[::-1])
