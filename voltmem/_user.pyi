@@ -1018,7 +1018,7 @@ class UserStorage:
         of the user remains in the tables, nor in a backup of migrate_conversation_schema(), and a run that is under way
         does not bring it back: for a day, a hash of the user's id is kept for that. Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
-        user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
+        user are notified, and go on if the user comes back. What VoltAgent stores of the user in tables of
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 

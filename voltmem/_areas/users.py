@@ -5,7 +5,7 @@ from __future__ import annotations
 from voltmem._areas.area import Area
 from voltmem._areas.deleted_users import DeletedUserStatements, hash_of_user
 from voltmem._model import Model
-from voltmem._postgres.listening import notify_sql
+from voltmem._postgres.listening import notify_of_deletion_sql
 from voltmem._postgres.migrations.conversation_schema import forget_in_backup, has_backup
 from voltmem._tables import Tables
 from voltmem._values import check_user
@@ -48,7 +48,7 @@ class UserStatements:
             SELECT (SELECT pg_catalog.count(*) FROM gone) + (SELECT pg_catalog.count(*) FROM runs) AS deleted,
                 {has_backup(tables)} AS has_backup,
                 (
-                    SELECT pg_catalog.count({notify_sql(tables, "$1::text")}) FROM watchers
+                    SELECT pg_catalog.count({notify_of_deletion_sql(tables, "$1::text")}) FROM watchers
                     WHERE until > pg_catalog.statement_timestamp()
                 ) AS notified,
                 {tables.forget_in_voltagent}($1, ARRAY(SELECT id FROM own)) AS forgotten"""
@@ -87,7 +87,7 @@ class Users(Area):
         of the user remains in the tables, nor in a backup of migrate_conversation_schema(), and a run that is under way
         does not bring it back: for a day, a hash of the user's id is kept for that. Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
-        user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
+        user are notified, and go on if the user comes back. What VoltAgent stores of the user in tables of
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 

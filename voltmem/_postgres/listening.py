@@ -35,6 +35,10 @@ _PROOF_WITHIN: Final = 2.0
 _ANSWER_WITHIN: Final = 10.0
 _BEGIN_WITHIN: Final = 5.0
 
+# What a notification says beside the user's key.
+_MEMORY: Final = "memory"
+_DELETED: Final = "deleted"
+
 # The server could not be reached. The next try may succeed.
 UNREACHABLE: Final = (ConnectionFailedError, DatabaseTimeoutError)
 
@@ -46,12 +50,12 @@ def channel(tables: Tables) -> str:
     return f"voltmem_{sha256(tables.render('{schema}.{prefix}').encode()).hexdigest()[:16]}"
 
 
-def notify_sql(tables: Tables, user_id: str) -> str:
-    """Return the SQL expression that notifies all watchers of the user whose id *user_id* yields."""
+def notify_of_deletion_sql(tables: Tables, user_id: str) -> str:
+    """Return the SQL expression that notifies all watchers of the user whose id *user_id* yields of the deletion."""
     name = tables.render("{schema}.{prefix}")
     digest = f"pg_catalog.sha256(pg_catalog.convert_to('{name}', 'UTF8'))"
     channel = f"'voltmem_' || pg_catalog.left(pg_catalog.encode({digest}, 'hex'), 16)"
-    return f"pg_catalog.pg_notify({channel}, {user_key_sql(user_id)})"
+    return f"pg_catalog.pg_notify({channel}, {user_key_sql(user_id)} || ' {_DELETED}')"
 
 
 class ListenerStatements:
@@ -149,6 +153,8 @@ class Listener:
         self._watchers: dict[str, set[Watcher]] = {}
         self._was_listening = False
         self._registered: set[str] = set()
+        self._deleted: set[str] = set()  # keys of users whose rows are gone
+        self._due = asyncio.Event()
         self._proof = asyncio.Event()
         self._tried = asyncio.Event()
         self._delay = FIRST_DELAY
@@ -207,8 +213,13 @@ class Listener:
     async def _listen(self) -> None:
         """Listen until the connection is lost, which raises an error in any case."""
         gone = asyncio.Event()
+
+        def end(_connection: object) -> None:
+            gone.set()
+            self._due.set()
+
         async with self._database.connection_to_listen() as connection:
-            connection.add_termination_listener(lambda _: gone.set())
+            connection.add_termination_listener(end)
             await connection.add_listener(self._channel, self._on_notification)
             try:
                 await self._prove()
@@ -218,7 +229,7 @@ class Listener:
                 while not gone.is_set():
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_RENEWED_EVERY):
-                            await gone.wait()
+                            await self._due.wait()
                     if not gone.is_set():
                         await self._renew(connection)
             finally:
@@ -231,7 +242,13 @@ class Listener:
             self._proof.set()
         user, _, what = str(payload).partition(" ")
         for watcher in self._watchers.get(user, ()):
-            watcher.hint(of_memory=what == "memory")
+            watcher.hint(of_memory=what == _MEMORY)
+        if what == _DELETED:
+            # Our row of the user is gone, too: until it is back, no change is notified.
+            self._registered = {each for each in self._registered if user_key(each) != user}
+            if user in self._watchers:
+                self._deleted.add(user)
+                self._due.set()
 
     async def _prove(self) -> None:
         """Check that a notification from another connection arrives. Some poolers deliver none."""
@@ -247,8 +264,12 @@ class Listener:
 
     async def _renew(self, connection: Connection) -> None:
         """Renew the rows of the watched users. Also finds out whether the server is still there."""
+        self._due.clear()
+        deleted, self._deleted = self._deleted, set()
         users = self._registered = self._users()
         await connection.execute(self._sql.watch, list(users), self._name, timeout=_ANSWER_WITHIN)
+        for watcher in [each for key in deleted for each in self._watchers.get(key, ())]:
+            watcher.hint(of_memory=True)  # nothing was notified until the row was back
         await connection.execute(self._sql.forget_expired, timeout=_ANSWER_WITHIN)
 
     def _users(self) -> set[str]:

@@ -368,7 +368,7 @@ async def test_the_row_of_a_killed_watcher_expires(
 async def test_delete_user_leaves_no_row_of_a_watcher(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection
 ) -> None:
-    """delete_user() deletes the rows of watchers; the running watchers are notified all the same."""
+    """delete_user() deletes the rows of watchers, also of those that are gone; the running ones are notified."""
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await connection.execute(
         f"INSERT INTO {storage._options.tables.watchers} VALUES ('ada', 'killed', now() + interval '1 minute')"
@@ -376,8 +376,29 @@ async def test_delete_user_leaves_no_row_of_a_watcher(
 
     async with watching(storage) as recorder, watching(storage, "bob"):
         await other.delete_user("ada")
-        assert [row["user_id"] for row in await rows_of_watchers(other)] == ["bob"]
+        assert "killed" not in [row["listener"] for row in await rows_of_watchers(other)]
         assert await recorder.pair() == ("deleted", "c1")
+
+
+@pytest.mark.backend("LISTEN")
+async def test_a_user_who_comes_back_after_delete_user_is_watched(
+    storage: PostgresStorage, other: PostgresStorage
+) -> None:
+    """What a deleted user does next is notified: to those who watched, to others who join, and to later ones."""
+    async with watching(storage, "bob"):
+        async with watching(storage) as recorder:
+            await other.ensure_conversation({"id": "c1", "user_id": "ada"})
+            assert await recorder.pair() == ("created", "c1")
+            await other.delete_user("ada")
+            await other.ensure_conversation({"id": "c2", "user_id": "ada"})
+            assert await recorder.until("c2")
+            async with watching(storage) as second:
+                await other.ensure_conversation({"id": "c3", "user_id": "ada"})
+                assert await second.pair() == ("created", "c3")
+        await other.delete_user("ada")
+        async with watching(storage) as later:
+            await other.ensure_conversation({"id": "c4", "user_id": "ada"})
+            assert await later.pair() == ("created", "c4")
 
 
 @pytest.mark.backend("LISTEN")
