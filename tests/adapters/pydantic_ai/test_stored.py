@@ -293,6 +293,31 @@ async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresSt
         await save_history(storage.conversation("bob", "c1"), result.new_messages())
 
 
+@pytest.mark.parametrize("is_compacted", [False, True])
+async def test_save_history_keeps_the_order_of_the_runs(storage: PostgresStorage, is_compacted: bool) -> None:
+    """Messages are stored in the order in which they were said, whatever is saved together, or saved again."""
+    memory = storage.conversation("ada", "c1")
+    agent = agent_of(Echo(), with_tool=True)
+    first = await agent.run("A coat?")
+    second = await agent.run("An umbrella?", message_history=first.all_messages())
+
+    await save_history(memory, second.all_messages())
+    stored = await storage.get_messages("ada", "c1")
+    if is_compacted:
+        await memory.compact(lambda _messages, _before: "Of a coat.", keep_turns=1)
+    for result in (second, first, second):
+        await save_history(storage.conversation("ada", "c1"), result.all_messages())
+        await save_history(memory, result.new_messages())
+
+    assert [each.text for each in stored][::4] == ["A coat?", "An umbrella?"]
+    assert len(stored) == 8
+    assert await storage.get_messages("ada", "c1") == stored
+    third = await agent.run("Boots?", message_history=await load_history(memory))
+    await save_history(memory, third.all_messages())
+    assert [each.text for each in await storage.get_messages("ada", "c1")][::4] == ["A coat?", "An umbrella?", "Boots?"]
+    assert len(await storage.get_messages("ada", "c1")) == 12
+
+
 async def test_a_history_saved_without_a_store_is_continued_with_one(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:

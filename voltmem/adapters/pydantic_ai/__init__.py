@@ -18,12 +18,21 @@ Pydantic AI: a conversation store in PostgreSQL, with branches, forks and revisi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory
-from voltmem.adapters.pydantic_ai._messages import FORMAT, asked_id, said, to_message, to_model_messages
+from voltmem._values import derived_id, to_json
+from voltmem.adapters.pydantic_ai._messages import (
+    FORMAT,
+    asked_id,
+    beginning_with_shown,
+    said,
+    to_message,
+    to_model_messages,
+)
 from voltmem.adapters.pydantic_ai._store import DEFAULT_USER_ID, VoltMemConversationStore
 from voltmem.adapters.pydantic_ai._window import VoltMemWindow
 from voltmem.adapters.pydantic_ai._working_memory import VoltMemWorkingMemory
@@ -55,15 +64,16 @@ async def load_history(
     The arguments, the order, the errors and the messages left out are those of ``memory.messages()``.
     """
     found = await NativeMemory.of(memory).native_messages(recall=recall, **window)
-    return to_model_messages(await memory.with_files(found))
+    return beginning_with_shown(to_model_messages(await memory.with_files(found)))
 
 
 async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessage]) -> list[Message]:
     """
     Add messages, such as ``result.new_messages()``, to a conversation, all or none. Returns them as stored.
 
-    What a window begins with, a summary or a quote of what was recalled, is left out. The first question of a run has
-    an id made of the run's: VoltMemWorkingMemory names it as the source of what the model writes.
+    What a window begins with, a summary or a quote of what was recalled, is left out. Messages of a run that are saved
+    again stay as they are, so a call may be repeated, and ``result.all_messages()`` adds what is new. The question that
+    a run begins with has an id made of the run's: VoltMemWorkingMemory names it as the source of what the model writes.
 
     Raises:
         ConversationNotFoundError: The conversation is another user's. Nothing is stored.
@@ -73,13 +83,21 @@ async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessa
 
 
 def _to_store(messages: Iterable[ModelMessage]) -> Iterator[NativeMessage]:
-    asked: set[str] = set()
+    """
+    Convert what was said. A message of a run has the same id each time, so that one that is saved again stays in place.
+
+    It has no time of its own: the messages would not be in their order beside others, whose time is the database's.
+    """
+    saved: Counter[tuple[str, ...]] = Counter()
     for given in messages:
         message = said(given)
         if message is None:
             continue
         native, run_id = to_message(message), getattr(message, "run_id", None)
-        if native.role == "user" and run_id and run_id not in asked:
-            asked.add(run_id)
-            native = NativeMessage(**{**dict(native), "id": asked_id(run_id)})
+        if run_id:
+            key = run_id, to_json(native.payload)
+            is_asked = native.role == "user" and not saved[run_id,]
+            id = asked_id(run_id) if is_asked else derived_id(*key, str(saved[key]))
+            saved.update([(run_id,), key])
+            native = native.model_copy(update={"id": id})
         yield native

@@ -88,6 +88,20 @@ def said(message: ModelMessage) -> ModelMessage | None:
     return replace(message, parts=kept) if kept else None
 
 
+def beginning_with_shown(window: list[ModelMessage]) -> list[ModelMessage]:
+    """
+    Return the window with what this process shows a model within the request that follows it, where a run has made one.
+
+    Pydantic AI would join them to a request that is of no run, and that save_history() could not know.
+    """
+    start = next((place for place, message in enumerate(window) if said(message) is not None), len(window))
+    first = window[start] if start < len(window) else None
+    if not start or not isinstance(first, ModelRequest) or not first.run_id:
+        return window
+    parts = [part for message in window[:start] if isinstance(message, ModelRequest) for part in message.parts]
+    return [replace(first, parts=[*parts, *first.parts]), *window[start + 1 :]]
+
+
 def _is_shown(part: ModelRequestPart) -> bool:
     if not isinstance(part, SystemPromptPart | UserPromptPart) or not isinstance(part.content, str):
         return False
