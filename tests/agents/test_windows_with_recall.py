@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.agents.talk import says
@@ -58,6 +60,23 @@ async def test_memory_messages_recall_nothing_that_the_window_has(searching: Pos
     _, quote, *_ = await memory.messages(limit=3, recall=QUESTION)
     assert QUESTION in quote.text
     assert quote.text.count("Let me see.") <= 1
+
+
+@pytest.mark.parametrize("window", [{}, {"turns": 200}, {"tokens": 8000}])
+async def test_memory_messages_recall_the_best_of_what_the_window_has_not(
+    searching: PostgresStorage, window: Any
+) -> None:
+    """A conversation that stays on a topic takes no place of others."""
+    for number in range(6):
+        await searching.conversation("ada", f"c{number}").add(says("user", f"A ferry to lighthouse {number}"))
+    memory = await today(searching)
+    await memory.add_turn([says("user", QUESTION), says("assistant", QUESTION)] * 30)
+
+    _, quote, *others = await memory.messages(recall=QUESTION, **window)
+
+    assert quote.text.count("<conversation") == 5
+    assert QUESTION not in quote.text
+    assert len(others) == 62
 
 
 @pytest.mark.parametrize("budget", [60, 200, 2000, 8000])

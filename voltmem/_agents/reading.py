@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
-from typing import Any, Final, TypeAlias, TypeVar, Unpack
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, Unpack
 
-from voltmem._agents.recalled import that_fit, unseen
+from voltmem._agents.recalled import recall_unseen, that_fit
 from voltmem._agents.short_results import with_short_results
 from voltmem._agents.windows import (
     check_window,
@@ -23,7 +23,7 @@ from voltmem._agents.windows import (
 from voltmem._areas.area import Access, off_loop_if_long
 from voltmem._areas.messages import Messages, noticed_by
 from voltmem._areas.moments import quote_moments
-from voltmem._areas.recall import Recalling
+from voltmem._areas.recall import Recalling, check_recall
 from voltmem._areas.summaries import quoted
 from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter
 from voltmem._areas.window_query import WindowQuery
@@ -40,6 +40,35 @@ _MOST_BYTES_A_TOKEN: Final = 256
 
 MessageT = TypeVar("MessageT", bound=Message)
 FromRow: TypeAlias = Callable[[Iterable[Any]], MessageT]
+
+
+class _Fitting(NamedTuple, Generic[MessageT]):
+    """A window of so many tokens, and whether older messages follow, or the oldest that was read is left out."""
+
+    messages: list[MessageT]
+    others_follow: bool
+    was_left_out: bool
+
+
+async def _fitting(
+    system: Sequence[MessageT],
+    found: list[MessageT],
+    short: Callable[[MessageT], MessageT],
+    weigh: Callable[[MessageT], int],
+    cut_off: bool,
+    tokens: int,
+) -> _Fitting[MessageT]:
+    room = tokens - sum(map(weigh, system))
+    size = sum(len(message.content) for message in found if isinstance(message.content, str))
+    fit = partial(off_loop_if_long, size, fitting_window, found, short)
+    fitting, others_follow = await fit(room, weigh, cut_off)
+    if others_follow and not fitting and has_summary(system):
+        # What was said last matters more than a summary that leaves no room for it.
+        room += weigh(system[-1])
+        system = system[:-1]
+        fitting, others_follow = await fit(room, weigh, cut_off)
+    was_left_out = bool(found) and (not fitting or fitting[0].id != found[0].id)
+    return _Fitting([*system, *fitting] if tokens else [], others_follow, was_left_out)
 
 
 class WindowReader:
@@ -60,7 +89,8 @@ class WindowReader:
         most = window.get("shorten_results")
         short = partial(with_short_results, most=most)
         if tokens is not None:
-            return await self._of_tokens(from_row, tokens, window.get("count", "o200k"), short)
+            found, _ = await self._of_tokens(from_row, tokens, window.get("count", "o200k"), short)
+            return found
         if turns is not None:
             found = await self._of_turns(from_row, turns)
         else:
@@ -71,15 +101,22 @@ class WindowReader:
         self, from_row: FromRow[MessageT], make: Callable[[Message], MessageT], text: str, window: Window
     ) -> list[MessageT]:
         """Return the window with a message that quotes what was recalled, made of that message, if anything was."""
-        check_text(recall=text)
         check_window(window)
-        moments = await Recalling(*self._access).recall(self._user_id, text)
-        tokens = window.get("tokens")
-        if moments and tokens is not None:
-            moments, taken = that_fit(moments, tokens, counter(window.get("count", "o200k")))
-            window = {**window, "tokens": tokens - taken}
-        found = await self._window(from_row, **window)
-        quote = quote_moments(unseen(moments, self._id, (message.id for message in found)))
+        check_text(recall=text)
+        check_recall(True, Recalling(*self._access))
+        recall = partial(recall_unseen, self._access, self._user_id, text, self._id)
+        tokens, count = window.get("tokens"), window.get("count", "o200k")
+        if tokens is None:
+            found = await self._window(from_row, **window)
+            moments = await recall([message.id for message in found])
+        else:
+            short = partial(with_short_results, most=window.get("shorten_results"))
+            found, fit = await self._of_tokens(from_row, tokens, count, short)
+            moments = await recall([message.id for message in found])
+            moments, taken = that_fit(moments, tokens, counter(count))
+            if taken:
+                found = (await fit(tokens - taken)).messages
+        quote = quote_moments(moments)
         if quote is None:
             return found
         # After the system message, and the summary.
@@ -88,7 +125,8 @@ class WindowReader:
 
     async def _of_tokens(
         self, from_row: FromRow[MessageT], tokens: int, count: Encoding | CountTokens, short: Callable[..., MessageT]
-    ) -> list[MessageT]:
+    ) -> tuple[list[MessageT], Callable[[int], Awaitable[_Fitting[MessageT]]]]:
+        """Return the window, and the function that makes one of fewer tokens of what was read."""
         query = WindowQuery(
             self._id,
             self._user_id,
@@ -107,20 +145,12 @@ class WindowReader:
             is_end = len(first) > 1 and len(newest) == before
             all_read = not newest or is_end or newest[0].id == first[0].id
             before = len(newest)
-            system, found = without_system(first, newest)
-            room = tokens - sum(map(weigh, system))
-            size = sum(len(message.content) for message in found if isinstance(message.content, str))
-            fit = partial(off_loop_if_long, size, fitting_window, found, short)
-            fitting, others_follow = await fit(room, weigh, not all_read)
-            if others_follow and not fitting and has_summary(system):
-                # What was said last matters more than a summary that leaves no room for it.
-                room += weigh(system.pop())
-                fitting, others_follow = await fit(room, weigh, not all_read)
+            fit = partial(_fitting, *without_system(first, newest), short, weigh, not all_read)
+            fitting = await fit(tokens)
             # With fewer rows than the limit, the next one is too much. If the oldest was left out, its call may follow.
-            was_left_out = bool(found) and (not fitting or fitting[0].id != found[0].id)
-            is_full = len(newest) < (query.limit or 0) and not was_left_out
-            if all_read or others_follow or is_full:
-                return [*system, *fitting] if tokens else []
+            is_full = len(newest) < (query.limit or 0) and not fitting.was_left_out
+            if all_read or fitting.others_follow or is_full:
+                return fitting.messages, fit
             query = replace(query, limit=4 * (query.limit or 1), tokens=4 * (query.tokens or 1))
 
     async def _of_turns(self, from_row: FromRow[MessageT], turns: int) -> list[MessageT]:

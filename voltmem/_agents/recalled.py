@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from voltmem._areas.area import Access
 from voltmem._areas.moments import Moment, quote_moments
+from voltmem._areas.recall import Shown, recall_others
 from voltmem._areas.token_counts import tokens_of
+from voltmem._values import is_storable
 from voltmem.tokens import CountTokens
 
 _SHARE: Final = 4
@@ -24,6 +27,15 @@ def that_fit(moments: Sequence[Moment], tokens: int, count: CountTokens) -> tupl
             break
         fitting, taken = [*fitting, moment], needed
     return fitting, taken
+
+
+async def recall_unseen(
+    access: Access, user_id: str, text: str, conversation_id: str, shown: Iterable[str | None]
+) -> list[Moment]:
+    """Return what a user's conversations have about a text, except the messages of this one with these ids."""
+    ids = [id for id in shown if id is not None and is_storable(id)]
+    moments = await recall_others(access, user_id, text, Shown(conversation_id, ids) if ids else None)
+    return list(unseen(moments, conversation_id, ids))
 
 
 def unseen(moments: Iterable[Moment], conversation_id: str, shown: Iterable[str | None]) -> Iterator[Moment]:

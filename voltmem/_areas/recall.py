@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from voltmem._areas.area import Area, off_loop_if_long
+from voltmem._areas.area import Access, Area, off_loop_if_long
 from voltmem._areas.inflected import AskedWord, asked_words
 from voltmem._areas.moments import Moment
 from voltmem._areas.recall_statement import REACH, SEEDS, RecallStatements
@@ -27,6 +27,13 @@ MOST_AROUND: Final = 10
 _MOST_CANDIDATES: Final = 500
 
 
+class Shown(NamedTuple):
+    """The messages of a conversation that a model is shown anyway: they are not recalled."""
+
+    conversation_id: str
+    message_ids: list[str]
+
+
 def recall_arguments(
     asked: Sequence[AskedWord],
     *,
@@ -37,6 +44,7 @@ def recall_arguments(
     before: datetime | None,
     conversation_id: str | None,
     resource_id: str | None,
+    shown: Shown | None = None,
 ) -> list[object]:
     """Return the arguments of the statement."""
     key = user_key(user_id)
@@ -53,6 +61,8 @@ def recall_arguments(
         candidates,
         max(SEEDS, 2 * limit),
         REACH + max(REACH, around),
+        None if shown is None else shown.conversation_id,
+        None if shown is None else shown.message_ids,
     ]
 
 
@@ -132,6 +142,31 @@ class Recalling(Area):
         With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
         Without search=True there are none, and what *embed* raises is raised.
         """
+        return await self._recall(
+            user_id,
+            text,
+            limit=limit,
+            around=around,
+            after=after,
+            before=before,
+            conversation_id=conversation_id,
+            resource_id=resource_id,
+        )
+
+    async def _recall(
+        self,
+        user_id: str,
+        text: str,
+        *,
+        limit: int = RECALL_LIMIT,
+        around: int = 1,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        conversation_id: str | None = None,
+        resource_id: str | None = None,
+        shown: Shown | None = None,
+    ) -> list[Moment]:
+        """Return what recall() does; the moments are of other messages than those shown."""
         check_user("user_id", user_id, "recall() reads the words of one user's conversations")
         check_text(text=text)
         check_count("limit", limit, minimum=1, maximum=MOST_MOMENTS)
@@ -156,6 +191,7 @@ class Recalling(Area):
             before=before,
             conversation_id=conversation_id,
             resource_id=resource_id,
+            shown=shown,
         )
         if meant is None:
             rows = await self._executor.fetch(self._sql(RecallStatements).recall, *arguments)
@@ -185,6 +221,11 @@ class Recalling(Area):
             logger.warning("recall() went by words alone, because embed() failed: %r", error)
             return None
         return _Meant(tables, meaning.recall.key, vector)
+
+
+async def recall_others(access: Access, user_id: str, text: str, shown: Shown | None) -> list[Moment]:
+    """Return what recall() does; the moments are of other messages than those shown."""
+    return await Recalling(*access)._recall(user_id, text, shown=shown)
 
 
 @lru_cache(maxsize=256)

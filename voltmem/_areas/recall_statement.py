@@ -102,13 +102,16 @@ _CANDIDATE: Final = (
 )
 
 
+_MAY_BE_RECALLED: Final = "($12::text IS NULL OR conversation_id <> $12 OR message_id <> ALL ($13::text[]))"
+
+
 class _Meant:
     """The parts of the statement that are about vectors."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         # A subselect, which is computed once.
-        self._asked = f'(SELECT $13::text::"{tables.vectors}".halfvec)'
+        self._asked = f'(SELECT $15::text::"{tables.vectors}".halfvec)'
 
     def _apart(self, vector: str) -> str:
         """Return the SQL expression of the cosine distance of a vector from that of the text."""
@@ -128,7 +131,7 @@ class _Meant:
                         SELECT e.conversation_id, e.message_id, e.text_hash, {self._apart("e.embedding")} AS apart
                         FROM theirs AS c CROSS JOIN LATERAL (
                             SELECT * FROM {tables.embeddings}
-                            WHERE conversation_id = c.id AND model = $12
+                            WHERE conversation_id = c.id AND model = $14 AND {_MAY_BE_RECALLED}
                             ORDER BY conversation_id, message_id
                         ) AS e
                         WHERE e.embedding IS NOT NULL AND CASE
@@ -159,7 +162,7 @@ class _Meant:
                             pg_catalog.min({self._apart("x.embedding")}) AS apart
                         FROM {self._tables.embeddings} AS x
                         WHERE x.conversation_id = n.conversation_id AND x.message_id = n.message_id
-                            AND x.model = $12 AND x.embedding IS NOT NULL AND x.text_hash = n.hash
+                            AND x.model = $14 AND x.embedding IS NOT NULL AND x.text_hash = n.hash
                     ) AS e
                     WHERE n.distance BETWEEN {-2 * REACH} AND {2 * REACH}
                 ), meant AS (
@@ -190,7 +193,8 @@ class RecallStatements:
     """
     The statement of recall(): by words, and where tables.vectors is the schema of pgvector, by vectors, too.
 
-    By vectors, $12 is the model, and $13 the vector of the text.
+    $13 are the ids of messages of conversation $12 that are not recalled; NULL: there are none. By vectors, $14 is the
+    model, and $15 the vector of the text.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -279,7 +283,7 @@ class RecallStatements:
                 SELECT o.conversation_id, o.message_id, pg_catalog.row_number() OVER () AS seed
                 FROM ({"" if meaning is None else meaning.seeds()}(
                     SELECT o.conversation_id, o.message_id
-                    FROM own AS o JOIN weights AS t ON t.number = o.number
+                    FROM (SELECT * FROM own WHERE {_MAY_BE_RECALLED}) AS o JOIN weights AS t ON t.number = o.number
                     GROUP BY o.conversation_id, o.message_id
                     ORDER BY pg_catalog.sum(t.idf * {_rated("o.tf", "o.length", "t.average")}) DESC,
                         o.conversation_id, o.message_id
@@ -307,7 +311,7 @@ class RecallStatements:
                 SELECT seed, distance, score,
                     pg_catalog.row_number() OVER (ORDER BY score DESC, created_at DESC, seq DESC) AS place
                 FROM (
-                    SELECT DISTINCT ON (conversation_id, message_id) * FROM scored
+                    SELECT DISTINCT ON (conversation_id, message_id) * FROM scored WHERE {_MAY_BE_RECALLED}
                     ORDER BY conversation_id, message_id, score DESC
                 ) AS each
                 ORDER BY score DESC, created_at DESC, seq DESC LIMIT $9::bigint

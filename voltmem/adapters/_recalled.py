@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
-from voltmem._agents.recalled import unseen
+from voltmem._agents.recalled import recall_unseen, unseen
+from voltmem._areas.area import access
 from voltmem._areas.moments import Moment, quote_moments
 from voltmem.models import Message
 from voltmem.storage import Storage
@@ -27,7 +28,7 @@ class Recalled:
         conversation_id: str,
         question_id: str | None,
         asked: str,
-        shown: Iterable[str | None],
+        shown: Collection[str | None],
     ) -> Message | None:
         """
         Return a message that quotes what the user's conversations have about a question; None if they have nothing.
@@ -46,7 +47,7 @@ class Recalled:
         key = user_id, conversation_id
         known, moments = self._found.get(key, (None, []))
         if known is None or known != question_id:
-            moments = await storage.recall(user_id, asked)
+            moments = await recall_unseen(access(storage), user_id, asked, conversation_id, shown)
             self._found[key] = question_id, moments
             self._found.move_to_end(key)
             if len(self._found) > _MOST:

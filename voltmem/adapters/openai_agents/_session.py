@@ -11,7 +11,7 @@ from typing import Any, Final, Generic
 from voltmem._agents.compact_when import CompactWhen, background_of
 from voltmem._agents.compaction import read_whole, waits
 from voltmem._agents.native import NativeMemory
-from voltmem._agents.recalled import unseen
+from voltmem._agents.recalled import recall_unseen
 from voltmem._areas.area import access, check_storage
 from voltmem._areas.moments import quote_moments
 from voltmem._areas.summaries import Made, store_summary
@@ -101,6 +101,7 @@ class VoltMemSession(Generic[TContext]):
         self._memory_of: tuple[str, NativeMemory] | None = None
         self._quoted: tuple[tuple[str, str], list[TResponseInputItem]] | None = None
         self._given: datetime | None = None  # the time of the newest message that a model was given
+        self._shown: list[str] | None = None  # the ids of the messages that a model is shown
         self._compacting: tuple[Line, list[TResponseInputItem]] | None = None
 
     @safe_repr
@@ -134,6 +135,7 @@ class VoltMemSession(Generic[TContext]):
             items = to_items(await memory.with_files(await memory.newest_messages(limit)))
             return items[-limit:] if limit else items
         begin, found = await self._window(memory, most)
+        self._shown = [message.id for message in found]
         self._given = found[-1].created_at if found else datetime.min.replace(tzinfo=UTC)
         return items_for_model(begin, to_items(await memory.with_files(found)), most)
 
@@ -164,12 +166,13 @@ class VoltMemSession(Generic[TContext]):
         return ModelInputData(input=items, instructions=shown.instructions)
 
     async def _quote(self, asked: str, wrapper: RunContextWrapper[Any]) -> list[TResponseInputItem]:
-        moments = await self._storage.recall(self._user_of(wrapper), asked)
-        known: list[NativeMessage] = []
-        if any(moment.conversation.id == self.session_id for moment in moments):
+        shown = self._shown
+        if shown is None:
             most = resolve_session_limit(None, self.session_settings)
             _, known = await self._window(self._memory(wrapper), most)
-        quote = quote_moments(unseen(moments, self.session_id, (message.id for message in known)))
+            shown = [message.id for message in known]
+        of = access(self._storage), self._user_of(wrapper)
+        quote = quote_moments(await recall_unseen(*of, asked, self.session_id, shown))
         return [] if quote is None else to_items([NativeMessage.of(quote)])
 
     async def add_items(
@@ -187,6 +190,8 @@ class VoltMemSession(Generic[TContext]):
         by = caller()
         if by is None:
             stored = await self._memory(wrapper).add_turn(to_messages(items))
+            if self._shown is not None:
+                self._shown += [message.id for message in stored]
             if wrapper is not None and (asked := [message.id for message in stored if message.role == "user"]):
                 vars(wrapper.usage)[_ASKED] = asked  # the one thing that a run and its calls of tools have in common
         elif by == "replacing":
