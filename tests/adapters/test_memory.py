@@ -155,7 +155,7 @@ async def test_an_agent_recalls_what_its_user_said_as_data(
         {"role": role, "content": topic} for _ in range(30) for role in ("user", "assistant")
     )
 
-    shown = await RUNS[framework](storage, Turn("Which coat did I buy for Oslo?", recall=True))
+    shown = await RUNS[framework](storage, Turn("Which\0 coat did I buy for Oslo?", recall=True))
 
     summary, quote, *others = shown
     assert SUMMARY in summary.text

@@ -66,13 +66,13 @@ async def test_memory_messages_recall_nothing_that_the_window_has(searching: Pos
 async def test_memory_messages_recall_the_best_of_what_the_window_has_not(
     searching: PostgresStorage, window: Any
 ) -> None:
-    """A conversation that stays on a topic takes no place of others."""
+    """A conversation that stays on a topic takes no place of others. What PostgreSQL cannot store is not asked for."""
     for number in range(6):
         await searching.conversation("ada", f"c{number}").add(says("user", f"A ferry to lighthouse {number}"))
     memory = await today(searching)
     await memory.add_turn([says("user", QUESTION), says("assistant", QUESTION)] * 30)
 
-    _, quote, *others = await memory.messages(recall=QUESTION, **window)
+    _, quote, *others = await memory.messages(recall=f"{QUESTION}\0\ud800", **window)
 
     assert quote.text.count("<conversation") == 5
     assert QUESTION not in quote.text

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, Unpack
 
-from voltmem._agents.recalled import recall_unseen, that_fit
+from voltmem._agents.recalled import recall_unseen, recalled_text, that_fit
 from voltmem._agents.short_results import with_short_results
 from voltmem._agents.windows import (
     check_window,
@@ -27,7 +27,7 @@ from voltmem._areas.recall import Recalling, check_recall
 from voltmem._areas.summaries import quoted
 from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter
 from voltmem._areas.window_query import WindowQuery
-from voltmem._values import MAX_BIGINT, UNSET, Unset, check_text
+from voltmem._values import MAX_BIGINT, UNSET, Unset
 from voltmem.models import Message
 from voltmem.options import Window
 from voltmem.parts import SYSTEM_ROLES
@@ -102,9 +102,8 @@ class WindowReader:
     ) -> list[MessageT]:
         """Return the window with a message that quotes what was recalled, made of that message, if anything was."""
         check_window(window)
-        check_text(recall=text)
         check_recall(True, Recalling(*self._access))
-        recall = partial(recall_unseen, self._access, self._user_id, text, self._id)
+        recall = partial(recall_unseen, self._access, self._user_id, recalled_text(text), self._id)
         tokens, count = window.get("tokens"), window.get("count", "o200k")
         if tokens is None:
             found = await self._window(from_row, **window)

@@ -9,7 +9,8 @@ from voltmem._areas.area import Access
 from voltmem._areas.moments import Moment, quote_moments
 from voltmem._areas.recall import Shown, recall_others
 from voltmem._areas.token_counts import tokens_of
-from voltmem._values import is_storable
+from voltmem._values import is_storable, short_repr, storable_text
+from voltmem.errors import InvalidInputError
 from voltmem.tokens import CountTokens
 
 _SHARE: Final = 4
@@ -29,12 +30,19 @@ def that_fit(moments: Sequence[Moment], tokens: int, count: CountTokens) -> tupl
     return fitting, taken
 
 
+def recalled_text(text: object) -> str:
+    """Return a question without what PostgreSQL cannot store, which a message may have. InvalidInputError: no text."""
+    if not isinstance(text, str):
+        raise InvalidInputError(f"recall must be a string, not {short_repr(text)}")
+    return storable_text(text)
+
+
 async def recall_unseen(
     access: Access, user_id: str, text: str, conversation_id: str, shown: Iterable[str | None]
 ) -> list[Moment]:
     """Return what a user's conversations have about a text, except the messages of this one with these ids."""
     ids = [id for id in shown if id is not None and is_storable(id)]
-    moments = await recall_others(access, user_id, text, Shown(conversation_id, ids) if ids else None)
+    moments = await recall_others(access, user_id, recalled_text(text), Shown(conversation_id, ids) if ids else None)
     return list(unseen(moments, conversation_id, ids))
 
 
