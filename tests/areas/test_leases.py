@@ -26,7 +26,7 @@ from voltmem._tables import Tables
 from voltmem.sync import PostgresStorage as BlockingStorage
 
 SOON: Final = 0.3
-"""Seconds that a lease lasts whose loss is waited for."""
+"""Seconds that a lease lasts whose end is waited for."""
 WHILE: Final = 3.0
 """Seconds that a lease lasts whose renewal is waited for; more than a busy machine delays it."""
 
@@ -221,7 +221,7 @@ async def test_lease_that_is_lost_cancels_its_block(
     """A block whose lease was lost is cancelled at the next renewal, and raises LeaseLostError."""
     cancelled = False
     with pytest.raises(LeaseLostError, match="'answer' of conversation 'c1'"):
-        async with asyncio.timeout(PATIENCE), talk.lease("ada", "c1", "answer", seconds=SOON):
+        async with asyncio.timeout(PATIENCE), talk.lease("ada", "c1", "answer", seconds=WHILE):
             await connection.execute(loss.format(leases=tables.leases, conversations=tables.conversations))
             try:
                 await asyncio.Event().wait()
@@ -253,7 +253,7 @@ async def test_lease_leaves_the_error_of_its_block(
 ) -> None:
     """An error of the block is raised as it is, also when the lease was lost meanwhile."""
     with pytest.raises(KeyError):
-        async with asyncio.timeout(PATIENCE), talk.lease("ada", "c1", "answer", seconds=SOON):
+        async with asyncio.timeout(PATIENCE), talk.lease("ada", "c1", "answer", seconds=WHILE):
             await connection.execute(f"UPDATE {tables.leases} SET until = now()")
             try:
                 await asyncio.Event().wait()
