@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from voltmem._agents.protocol import Memory
@@ -87,12 +88,20 @@ async def _each(made: Any) -> AsyncIterator[Any]:
             # StopIteration cannot be raised into a coroutine.
             following = asyncio.ensure_future(asyncio.to_thread(next, iterator, _END))
             if (piece := await asyncio.shield(following)) is _END:
+                following = None
                 return
             yield piece
     finally:
         if following is not None and hasattr(iterator, "close"):
             # The thread may be in the generator, which can be closed only after that.
-            following.add_done_callback(lambda _: asyncio.get_running_loop().run_in_executor(None, iterator.close))
+            following.add_done_callback(partial(_close, iterator))
+
+
+def _close(iterator: Any, step: asyncio.Future[Any]) -> None:
+    """Close a generator after its last step, in a thread: what it holds may block."""
+    if not step.cancelled():
+        step.exception()  # nobody reads on, so nobody else asks for it
+    asyncio.get_running_loop().run_in_executor(None, iterator.close)
 
 
 def _wanted(answer: object) -> list[str]:

@@ -83,6 +83,7 @@ class Answers:
             await asyncio.wait([task])
 
     async def stop_all(self) -> None:
+        """Stop all answers, and wait until their texts so far are stored."""
         for key in list(self._in_progress):
             await self.stop(*key)
 
@@ -117,13 +118,22 @@ class Answers:
             messages = await memory.messages(limit=_HISTORY_LIMIT)
             answer = await self._stream(messages, Context(mine.user_id, conversation_id, memory), events)
             if is_untitled and self._title is not None:
-                title = await self._title(messages[-1].text, answer.text)
-                # Automatic: it does not replace a title that the user has set meanwhile.
-                await mine.rename_conversation(conversation_id, title, automatic=True)
+                await self._improve_title(self._title, mine, conversation_id, messages[-1].text, answer.text)
             events.put_nowait(Event("done", {"id": answer.id}))
         except Exception:  # a model may raise any exception of its library, and storing one of voltmem's
             logger.exception("answer= failed")
             events.put_nowait(Event("error", {"detail": _FAILED}))
+
+    async def _improve_title(
+        self, make: MakeTitle, mine: UserStorage, conversation_id: str, question: str, answer: str
+    ) -> None:
+        try:
+            title = shortened(await make(question, answer))
+            if title:
+                # Automatic: it does not replace a title that the user has set meanwhile.
+                await mine.rename_conversation(conversation_id, title, automatic=True)
+        except Exception:  # as in _answer(); the answer is complete, and the conversation has a title
+            logger.exception("title= failed")
 
     async def _stream(self, messages: Sequence[Message], context: Context, events: Queue[Event | None]) -> Message:
         """

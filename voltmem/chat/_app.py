@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -38,8 +39,6 @@ from voltmem.web._signed_in import Mine, read_when_signed_in, sign_in
 _STATIC: Final = Path(__file__).parent / "static"
 # The page loads nothing from other sites, and scripts in a model's answer do not run.
 _POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
-
-
 _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
 
@@ -76,14 +75,22 @@ def app(
             server on one's own machine names them, against DNS rebinding.
 
     A question is stored before it is answered, and the answer while it streams. If *answer* raises, the page says
-    so, and the log has the error.
+    so, and the log has the error. If *title* raises, the title stays, and the log has the error.
 
     Raises:
         InvalidOptionError: *answer* takes other arguments, the storage or *user* are none, or *allowed_hosts* has what
             is no host name.
     """
     answers = Answers(Answering(answer), title)
-    made = FastAPI(title="voltmem chat", version=__version__, openapi_url=None, redirect_slashes=False)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield  # Starlette runs it where the chat is the server's own application, and not where it is mounted
+        await answers.stop_all()
+
+    made = FastAPI(
+        title="voltmem chat", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=lifespan
+    )
     if allowed_hosts is not None:
         made.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(allowed_hosts))
     made.include_router(router(storage, user), prefix="/api")
@@ -138,7 +145,7 @@ _pages: Final = APIRouter()
 
 @_pages.get("/")
 @_pages.get("/c/{conversation_id}")
-async def page(request: Request) -> HTMLResponse:
+def page(request: Request) -> HTMLResponse:
     """Return the page, with the path under which it is mounted."""
     base = request.scope.get("root_path", "").rstrip("/") + "/"
     text = (_STATIC / "index.html").read_text(encoding="utf-8").replace("{base}", escape(base))
