@@ -181,6 +181,8 @@ async def test_search_items_puts_those_with_the_rarer_words_first(to: Access, qu
         (["n"], "$eq", None, {"東京", "none"}),
         (["n"], "$gt", 1, {"dog"}),
         (["n"], "$gte", "2", {"both"}),
+        (["n"], "$gte", None, set()),
+        (["missing"], "$lte", None, set()),
         (["n"], "$lte", 2.5, {"cat", "dog"}),
         (["of", "age"], "$lt", 4, {"dog"}),
         (["tags"], "$eq", ["a"], {"both"}),
@@ -189,7 +191,7 @@ async def test_search_items_puts_those_with_the_rarer_words_first(to: Access, qu
 async def test_search_items_compares_numbers_with_numbers(
     to: Access, path: list[JsonValue], test: str, value: JsonValue, keys: set[str]
 ) -> None:
-    """A comparison is true of values of one type; what is not there is null."""
+    """A comparison is true of values of one type; what is not there is null, which nothing is greater or less than."""
     await change_items(to, "ada", [put(key, value, text) for key, (value, text) in NOTES.items()])
     tests: list[dict[str, JsonValue]] = [{"path": path, "test": test, "value": value}]
 

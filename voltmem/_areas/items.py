@@ -102,7 +102,7 @@ _FITS: Final = f"""NOT EXISTS (
                     WHERE NOT CASE given.test ->> 'test'::text
                         WHEN '$eq' THEN found = wanted
                         WHEN '$ne' THEN found <> wanted
-                        ELSE pg_catalog.jsonb_typeof(found) = pg_catalog.jsonb_typeof(wanted)
+                        ELSE found <> 'null'::jsonb AND pg_catalog.jsonb_typeof(found) = pg_catalog.jsonb_typeof(wanted)
                             AND CASE given.test ->> 'test'::text
                                 WHEN '$gt' THEN found > wanted
                                 WHEN '$gte' THEN found >= wanted
