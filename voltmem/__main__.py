@@ -99,11 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reading.add_argument("--search", action="store_true", help="also index the messages for the search")
     _add_deletions(commands.add_parser, [names, database], user)
-    commands.add_parser(
-        "index", parents=[names, database], help="index messages for the search that are not indexed yet"
-    )
-    _add_embed(commands.add_parser("embed", parents=[names, database], help="make vectors for recall by meaning"))
+    commands.add_parser("index", parents=[names, database], help="index messages for the search that are not yet")
     commands.add_parser("unindex", parents=[names, database], help="remove all messages from that index")
+    _add_embed(commands.add_parser("embed", parents=[names, database], help="make vectors for recall by meaning"))
     _add_chat(commands.add_parser("chat", parents=[names, database], help="serve a chat on this machine"))
     return parser
 

@@ -58,6 +58,7 @@ async def _fitting(
     cut_off: bool,
     tokens: int,
 ) -> _Fitting[MessageT]:
+    """Return the longest window of so many tokens, with the system message, and with the summary if there is room."""
     room = tokens - sum(map(weigh, system))
     size = sum(len(message.content) for message in found if isinstance(message.content, str))
     fit = partial(off_loop_if_long, size, fitting_window, found, short)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from voltmem._areas.area import Access, Area, off_loop_if_long
@@ -27,6 +27,9 @@ MOST_AROUND: Final = 10
 _MOST_CANDIDATES: Final = 500
 
 
+_OF_ONE_USER: Final = "recall() reads the words of one user's conversations"
+
+
 class Shown(NamedTuple):
     """The messages of a conversation that a model is shown anyway: they are not recalled."""
 
@@ -38,12 +41,12 @@ def recall_arguments(
     asked: Sequence[AskedWord],
     *,
     user_id: str,
-    limit: int,
-    around: int,
-    after: datetime | None,
-    before: datetime | None,
-    conversation_id: str | None,
-    resource_id: str | None,
+    limit: int = RECALL_LIMIT,
+    around: int = 1,
+    after: datetime | None = None,
+    before: datetime | None = None,
+    conversation_id: str | None = None,
+    resource_id: str | None = None,
     shown: Shown | None = None,
 ) -> list[object]:
     """Return the arguments of the statement."""
@@ -142,32 +145,7 @@ class Recalling(Area):
         With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
         Without search=True there are none, and what *embed* raises is raised.
         """
-        return await self._recall(
-            user_id,
-            text,
-            limit=limit,
-            around=around,
-            after=after,
-            before=before,
-            conversation_id=conversation_id,
-            resource_id=resource_id,
-        )
-
-    async def _recall(
-        self,
-        user_id: str,
-        text: str,
-        *,
-        limit: int = RECALL_LIMIT,
-        around: int = 1,
-        after: datetime | None = None,
-        before: datetime | None = None,
-        conversation_id: str | None = None,
-        resource_id: str | None = None,
-        shown: Shown | None = None,
-    ) -> list[Moment]:
-        """Return what recall() does; the moments are of other messages than those shown."""
-        check_user("user_id", user_id, "recall() reads the words of one user's conversations")
+        check_user("user_id", user_id, _OF_ONE_USER)
         check_text(text=text)
         check_count("limit", limit, minimum=1, maximum=MOST_MOMENTS)
         check_count("around", around, maximum=MOST_AROUND)
@@ -175,15 +153,8 @@ class Recalling(Area):
             if time is not None:
                 check_time(name, time)
         check_id_or_none(conversation_id=conversation_id, resource_id=resource_id)
-        self._check_recall()
-        if self._options.on_limit == "delete" and self._options.storage_limit is not None:
-            _warn_once(self._options.tables)
-        meant = await self._meant(text)
-        asked = await off_loop_if_long(len(text), asked_words, text) if self._options.search else []
-        if not asked and meant is None:
-            return []
-        arguments = recall_arguments(
-            asked,
+        given = partial(
+            recall_arguments,
             user_id=user_id,
             limit=limit,
             around=around,
@@ -191,8 +162,19 @@ class Recalling(Area):
             before=before,
             conversation_id=conversation_id,
             resource_id=resource_id,
-            shown=shown,
         )
+        return await self._recalled(text, given, limit)
+
+    async def _recalled(self, text: str, given: Callable[[list[AskedWord]], list[object]], limit: int) -> list[Moment]:
+        """Return the moments that fit a text. given: makes the arguments of the statement, of the text's words."""
+        self._check_recall()
+        if self._options.on_limit == "delete" and self._options.storage_limit is not None:
+            _warn_once(self._options.tables)
+        meant = await self._meant(text)
+        asked = await off_loop_if_long(len(text), asked_words, text) if self._options.search else []
+        if not asked and meant is None:
+            return []
+        arguments = given(asked)
         if meant is None:
             rows = await self._executor.fetch(self._sql(RecallStatements).recall, *arguments)
         else:
@@ -225,7 +207,9 @@ class Recalling(Area):
 
 async def recall_others(access: Access, user_id: str, text: str, shown: Shown | None) -> list[Moment]:
     """Return what recall() does; the moments are of other messages than those shown."""
-    return await Recalling(*access)._recall(user_id, text, shown=shown)
+    check_user("user_id", user_id, _OF_ONE_USER)
+    given = partial(recall_arguments, user_id=user_id, shown=shown)
+    return await Recalling(*access)._recalled(text, given, RECALL_LIMIT)
 
 
 @lru_cache(maxsize=256)
