@@ -302,6 +302,27 @@ CREATE TABLE public.voltagent_memory_leases (
     CONSTRAINT voltagent_memory_leases_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
 
+CREATE TABLE public.voltagent_memory_answers (
+    conversation_id text NOT NULL,
+    question_id text NOT NULL,
+    answer_id text NOT NULL,
+    token bigint NOT NULL,
+    status text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT voltagent_memory_answers_pkey PRIMARY KEY (conversation_id, question_id),
+    CONSTRAINT voltagent_memory_answers_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
+);
+
+CREATE TABLE public.voltagent_memory_answer_pieces (
+    conversation_id text NOT NULL,
+    answer_id text NOT NULL,
+    number integer NOT NULL,
+    parts text NOT NULL,
+    CONSTRAINT voltagent_memory_answer_pieces_pkey PRIMARY KEY (conversation_id, answer_id, number),
+    CONSTRAINT voltagent_memory_answer_pieces_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
+);
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision, new_tokens text DEFAULT NULL::text)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql

@@ -229,6 +229,8 @@ class World:
             "shares",
             "summaries",
             "leases",
+            "answers",
+            "answer_pieces",
         )
         tables = [f"{self._schema}.voltagent_memory_{name}" for name in names]
         async with self.storage.transaction() as tx:

@@ -49,6 +49,8 @@ class Tables:
     conversation_memory: str = field(init=False, metadata=_TABLE)
     summaries: str = field(init=False, metadata=_TABLE)
     leases: str = field(init=False, metadata=_TABLE)
+    answer_pieces: str = field(init=False, metadata=_TABLE)
+    answers: str = field(init=False, metadata=_TABLE)
     shares: str = field(init=False, metadata=_TABLE)
     conversations: str = field(init=False, metadata=_TABLE)
     user_memory: str = field(init=False, metadata=_TABLE)

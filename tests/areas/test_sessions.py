@@ -47,6 +47,8 @@ async def storage(
             SELECT user_id, '{{a}}', 'k', '{{}}', 'v1', now(), now() FROM unnest('{{ada, bob}}'::text[]) AS user_id;
         INSERT INTO {tables.shares} (token, conversation_id) VALUES ('t2', 'b1');
         INSERT INTO {tables.summaries} SELECT id, 's1', 'words', now(), now(), '' FROM {tables.conversations};
+        INSERT INTO {tables.answers} SELECT id, 'q', 'a', 1, 'failed', now() FROM {tables.conversations};
+        INSERT INTO {tables.answer_pieces} SELECT id, 'a', 1, '[]' FROM {tables.conversations};
         INSERT INTO {tables.agent_history} (id, agent_id, userid) VALUES ('h2', 'a1', 'bob'), ('h3', 'a1', NULL);
         INSERT INTO {tables.agent_history_steps} (key, value, history_id, agent_id) VALUES ('s2', '1', 'h2', 'a1');
         INSERT INTO {tables.agent_history_timeline_events}

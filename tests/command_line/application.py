@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.calls import CASES
 from voltmem import NativeMemory, PostgresStorage
+from voltmem._areas.answers import ANSWER, AnswerRows, Piece
 from voltmem._areas.area import access
 from voltmem._areas.items import Put, change_items, get_items, keep_items_longer
 from voltmem._postgres.listening import ListenerStatements
@@ -93,6 +94,17 @@ async def hold_lease(storage: PostgresStorage) -> None:
         pass
 
 
+async def write_answer(storage: PostgresStorage) -> None:
+    """Write an answer as the chat does."""
+    rows = AnswerRows(access(storage))
+    await storage.ensure_conversation({"id": "chat", "user_id": "ada"})
+    async with storage.lease("ada", "chat", ANSWER) as lease:
+        await rows.begin("chat", "m1", "a1", lease.fencing_token)
+        assert await rows.grow("chat", lease.fencing_token, "a1", Piece(1, "[]")) is False
+        assert await rows.growth("ada", "chat", "a1", 0) is not None
+        await rows.end("chat", "m1", "a1", "complete")
+
+
 async def remember(storage: PostgresStorage) -> None:
     """Write the working memory of a user in each way that has a function of its own."""
     memory = storage.working_memory("ada")
@@ -117,7 +129,7 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
         for each in (
             *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
             *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit, remember, compact),
-            *(add_with_a_time, keep_items, hold_lease),
+            *(add_with_a_time, keep_items, hold_lease, write_answer),
         )
     },
 }

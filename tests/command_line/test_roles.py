@@ -81,6 +81,8 @@ NEEDED: Final[Mapping[str, str]] = {
     "conversation_memory": "set_working_memory set_working_memory set_working_memory",
     "summaries": "compact compact add_with_a_time",
     "leases": "get_lease hold_lease hold_lease",
+    "answers": "write_answer write_answer write_answer",
+    "answer_pieces": "write_answer write_answer write_answer",
     "watchers": "delete_user watch watch delete_user",
     "deleted_users": "delete_user delete_user delete_user delete_user",
     "quota_counts": "within_quotas within_quotas within_quotas delete_user",
@@ -517,7 +519,9 @@ async def trial(connection: Connection, schema: str, migrated: str, tables: Tabl
         f"INSERT INTO {tables.summaries} VALUES ('c1', 's1', 'words', now(), now(), '');"
         f"INSERT INTO {tables.user_items} (user_id, namespace, key, value, version, created_at, updated_at) "
         "VALUES ('ada', '{a}', 'k', '{}', 'v1', now(), now());"
-        f"INSERT INTO {tables.leases} VALUES ('c1', 'n', 'h', 1, now(), '1 s')"
+        f"INSERT INTO {tables.leases} VALUES ('c1', 'n', 'h', 1, now(), '1 s');"
+        f"INSERT INTO {tables.answers} VALUES ('c1', 'q', 'a', 1, 'failed', now());"
+        f"INSERT INTO {tables.answer_pieces} VALUES ('c1', 'a', 1, '[]')"
     )
     await connection.execute(f"CREATE ROLE {admin} CREATEROLE; ALTER SCHEMA {schema} OWNER TO {admin}")
     everything = await connection.fetch(

@@ -31,7 +31,7 @@ NEW_COLUMNS = {"aside", "own_role", "parts_hash", "file_ids", "line_length", "li
 NEW_COLUMNS |= {"from_messages"}
 NEW_TABLES = (
     *("files", "file_chunks", "file_references", "deleted_users", "quota_counts", "changed_lines"),
-    *("user_memory", "conversation_memory", "summaries", "user_items", "leases"),
+    *("user_memory", "conversation_memory", "summaries", "user_items", "leases", "answers", "answer_pieces"),
 )
 
 

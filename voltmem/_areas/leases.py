@@ -55,14 +55,18 @@ class Lease(Model):
     """Whether somebody has asked the holder to end the work."""
 
 
+def in_force(lease: str) -> str:
+    """Return the condition that a lease is held now: see 0022_leases.sql."""
+    moment = "pg_catalog.statement_timestamp()"
+    return f"{lease}.until > {moment} AND {lease}.until - {lease}.lasts - {lease}.lasts < {moment}"
+
+
 class LeaseStatements:
     """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
-        moment = "pg_catalog.statement_timestamp()"
         held = f"""c.id = l.conversation_id AND l.conversation_id = $1 AND l.purpose = $3
-                AND c.user_id = $2 AND c.deleted_at IS NULL
-                AND l.until > {moment} AND l.until - l.lasts - l.lasts < {moment}"""
+                AND c.user_id = $2 AND c.deleted_at IS NULL AND {in_force("l")}"""
         self.get = f"""
             SELECT l.conversation_id, l.purpose, l.holder, l.token, l.until, l.stop_requested
             FROM {tables.leases} AS l, {tables.conversations} AS c

@@ -101,6 +101,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     # What changes a message deletes them.
     "summaries": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
     "leases": Rights("SELECT, INSERT, UPDATE", "SELECT", rows=_of_conversations),
+    "answers": Rights("SELECT, INSERT, UPDATE", "SELECT", rows=_of_conversations),
+    "answer_pieces": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
     "watchers": Rights(_ALL, read_only=""),
     # Who asked to be forgotten is nobody's report.
     "deleted_users": Rights(_ALL, read_only=""),

@@ -93,6 +93,8 @@ DAMAGE: Final[dict[str, str]] = {
         INSERT INTO {payloads} (conversation_id, format, payload) VALUES ('gone', 'f', '1')""",
     "memory-without-conversation": "INSERT INTO {conversation_memory} VALUES ('gone', 1, 'words', 'set')",
     "lease-without-conversation": "INSERT INTO {leases} VALUES ('gone', 'n', 'h', 1, now(), '1 s')",
+    "answer-without-conversation": "INSERT INTO {answers} VALUES ('gone', 'q', 'a', 1, 'failed', now(), now())",
+    "answer-piece-without-conversation": "INSERT INTO {answer_pieces} VALUES ('gone', 'a', 1, '[]')",
     "summary-without-conversation": "INSERT INTO {summaries} VALUES ('gone', 's', 'words', now(), now(), '')",
     "share-without-conversation": "UPDATE {shares} SET conversation_id = 'gone'",
     "share-without-place": "UPDATE {shares} SET up_to_seq = NULL",

@@ -26,15 +26,18 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     of_message = ("conversation_id", "message_id")
     yield RowChecks(tables.messages, of_message, of_messages, authored(tables), are_messages=True)
     no_conversation = missing(tables.conversations, "r.id = t.conversation_id")
-    orphan = Rule("payload-without-conversation", "the conversation of a payload is missing", no_conversation)
-    yield RowChecks(tables.payloads, ("conversation_id", "format"), [orphan])
     yield RowChecks(tables.shares, ("token", "conversation_id"), _of_shares(tables, no_conversation))
-    orphan = Rule("memory-without-conversation", "the conversation of a working memory is missing", no_conversation)
-    yield RowChecks(tables.conversation_memory, ("conversation_id", "version"), [orphan])
-    orphan = Rule("summary-without-conversation", "the conversation of a summary is missing", no_conversation)
-    yield RowChecks(tables.summaries, ("conversation_id", "id"), [orphan])
-    orphan = Rule("lease-without-conversation", "the conversation of a lease is missing", no_conversation)
-    yield RowChecks(tables.leases, ("conversation_id", "purpose"), [orphan])
+    for table, what, *key in (
+        (tables.payloads, "a payload", "format"),
+        (tables.conversation_memory, "a memory", "version"),
+        (tables.summaries, "a summary", "id"),
+        (tables.leases, "a lease", "purpose"),
+        (tables.answers, "an answer", "question_id"),
+        (tables.answer_pieces, "an answer's piece", "answer_id", "number"),
+    ):
+        name = what.partition(" ")[2].replace("'s ", "-")
+        orphan = Rule(f"{name}-without-conversation", f"the conversation of {what} is missing", no_conversation)
+        yield RowChecks(table, ("conversation_id", *key), [orphan])
     for table, key, kind, sequence in (
         (tables.agent_history_steps, "key", "step", tables.history_steps_seq),
         (tables.agent_history_timeline_events, "id", "event", tables.history_events_seq),

@@ -40,6 +40,8 @@ LAYOUT: Final = (
     Place("conversation_memory", "conversation_id", "conversations"),
     Place("summaries", "conversation_id", "conversations"),
     Place("leases", "conversation_id", "conversations"),
+    Place("answers", "conversation_id", "conversations"),
+    Place("answer_pieces", "conversation_id", "conversations"),
     Place("files", "user_id", None),
     Place("file_chunks", "user_id", "files"),
     Place("user_memory", "user_id", "files"),

@@ -70,7 +70,8 @@ class MigrationResult:
 # What restore() drops: both tables, and all that belongs to conversations, messages or users' data.
 _REPLACED: Final = (
     *("file_references", "file_chunks", "files", "payloads", "changed_lines", "conversation_memory", "summaries"),
-    *("leases", "user_memory", "user_items", "shares", "embeddings", "messages", "conversations"),
+    *("answer_pieces", "answers", "leases", "user_memory", "user_items", "shares", "embeddings", "messages"),
+    "conversations",
 )
 
 

@@ -1,0 +1,186 @@
+"""Answers that the chat writes: what became of each, and what it has said so far. Not part of the storage's face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from voltmem._areas.area import Access
+from voltmem._areas.leases import in_force
+from voltmem._tables import Tables
+
+ANSWER: Final = "answer"
+"""The purpose of the lease under which an answer is written."""
+
+Status: TypeAlias = Literal["streaming", "approval", "complete", "stopped", "failed"]
+
+_MOST_ANSWERS: Final = 200
+
+
+class StoredAnswer(NamedTuple):
+    """What is known of an answer."""
+
+    conversation_id: str
+    question_id: str
+    answer_id: str
+    token: int
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None
+    is_held: bool
+    """Whether the process that writes it has the lease."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process writes it."""
+        return self.status == "streaming" and self.is_held
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the process that wrote it has died."""
+        return self.status == "streaming" and not self.is_held
+
+
+class Piece(NamedTuple):
+    """What an answer said between two moments."""
+
+    number: int
+    """The number of its last event; the first event of the answer has 1."""
+    parts: str
+    """The events, as JSON."""
+
+
+class AnswerStatements:
+    """The statements whose text does not depend on the arguments. $1 is the conversation."""
+
+    def __init__(self, tables: Tables) -> None:
+        answers, pieces, leases = tables.answers, tables.answer_pieces, tables.leases
+        held = f"""SELECT l.stop_requested FROM {leases} AS l
+                WHERE l.conversation_id = $1 AND l.purpose = '{ANSWER}' AND {in_force("l")}"""
+        columns = f"""a.conversation_id, a.question_id, a.answer_id, a.token, a.status, a.started_at, a.ended_at,
+                EXISTS (
+                    SELECT 1 FROM {leases} AS l
+                    WHERE l.conversation_id = a.conversation_id AND l.purpose = '{ANSWER}' AND l.token = a.token
+                        AND {in_force("l")}
+                ) AS is_held"""
+        of_user = f"""
+            FROM {answers} AS a JOIN {tables.conversations} AS c ON c.id = a.conversation_id
+            WHERE a.conversation_id = $1 AND c.user_id = $2 AND c.deleted_at IS NULL"""
+        self.begin = f"""
+            INSERT INTO {answers} AS a
+                (conversation_id, question_id, answer_id, token, status, started_at)
+            VALUES ($1, $2, $3, $4, 'streaming', pg_catalog.statement_timestamp())
+            ON CONFLICT (conversation_id, question_id) DO UPDATE SET
+                answer_id = excluded.answer_id, token = excluded.token, status = excluded.status,
+                started_at = excluded.started_at, ended_at = NULL"""
+        # A stale process stores nothing: see confirm_lease().
+        self.grow = f"""
+            WITH held AS ({held} AND l.token = $2 FOR KEY SHARE OF l),
+            stored AS (
+                INSERT INTO {pieces} (conversation_id, answer_id, number, parts)
+                SELECT $1, $3, $4, $5 FROM held
+                ON CONFLICT (conversation_id, answer_id, number) DO NOTHING
+            )
+            SELECT stop_requested FROM held"""
+        self.end = f"""
+            WITH folded AS (DELETE FROM {pieces} WHERE conversation_id = $1 AND answer_id = $3)
+            UPDATE {answers} SET status = $4, ended_at = pg_catalog.statement_timestamp()
+            WHERE conversation_id = $1 AND question_id = $2 AND answer_id = $3
+            RETURNING true"""
+        self.take_orphan = f"""
+            UPDATE {answers} AS a SET status = 'failed', ended_at = pg_catalog.statement_timestamp()
+            WHERE a.conversation_id = $1 AND a.question_id = $2 AND a.token = $3 AND a.status = 'streaming'
+                AND NOT EXISTS ({held} AND l.token = $3)
+            RETURNING true"""
+        self.pieces = f"""
+            SELECT number, parts FROM {pieces}
+            WHERE conversation_id = $1 AND answer_id = $2 ORDER BY number"""
+        self.unfinished = f"""
+            SELECT {columns} {of_user} AND a.status <> 'complete' ORDER BY a.token DESC LIMIT {_MOST_ANSWERS}"""
+        self.last = f"SELECT {columns} {of_user} ORDER BY a.token DESC LIMIT 1"
+        self.to_question = f"SELECT {columns} {of_user} AND a.question_id = $3"
+        self.growth = f"""
+            SELECT growing.*, p.number, p.parts
+            FROM (SELECT {columns} {of_user} AND a.answer_id = $3) AS growing
+            LEFT JOIN {pieces} AS p
+                ON p.conversation_id = $1 AND p.answer_id = $3 AND p.number > $4
+            ORDER BY p.number"""
+        # The question of an answer that is written was stored lately, so its conversation is among the latest.
+        self.running = f"""
+            SELECT {columns}
+            FROM (
+                SELECT id FROM {tables.conversations}
+                WHERE user_id = $1 AND deleted_at IS NULL ORDER BY updated_at DESC, id DESC LIMIT {_MOST_ANSWERS}
+            ) AS c JOIN {answers} AS a ON a.conversation_id = c.id
+            WHERE a.status = 'streaming'"""
+
+
+class AnswerRows:
+    """The rows of answers. What it writes belongs into a transaction that confirms the lease, except grow()."""
+
+    def __init__(self, reach: Access) -> None:
+        self._executor = reach.executor
+        self._sql = reach.sql(AnswerStatements)
+
+    async def begin(self, conversation_id: str, question_id: str, answer_id: str, token: int) -> None:
+        """Store that the answer to a question is written now."""
+        await self._executor.fetchrow(self._sql.begin, conversation_id, question_id, answer_id, token)
+
+    async def grow(self, conversation_id: str, token: int, answer_id: str, piece: Piece) -> bool | None:
+        """Store what an answer said. Returns whether to stop; None if the lease is lost, and nothing was stored."""
+        row = await self._executor.fetchrow(
+            self._sql.grow, conversation_id, token, answer_id, piece.number, piece.parts
+        )
+        return None if row is None else bool(row["stop_requested"])
+
+    async def end(self, conversation_id: str, question_id: str, answer_id: str, status: Status) -> None:
+        """Store what became of an answer, and delete its pieces."""
+        await self._executor.fetchrow(self._sql.end, conversation_id, question_id, answer_id, status)
+
+    async def take_orphan(self, answer: StoredAnswer) -> bool:
+        """Store that the process of an answer has died. Returns False if another caller did so."""
+        row = await self._executor.fetchrow(
+            self._sql.take_orphan, answer.conversation_id, answer.question_id, answer.token
+        )
+        return row is not None
+
+    async def pieces(self, conversation_id: str, answer_id: str) -> list[Piece]:
+        """Return what an answer has said, from its beginning."""
+        rows = await self._executor.fetch(self._sql.pieces, conversation_id, answer_id)
+        return [Piece(*row) for row in rows]
+
+    async def unfinished(self, user_id: str, conversation_id: str) -> list[StoredAnswer]:
+        """Return the latest answers that are not complete, newest first."""
+        return [_answer(row) for row in await self._executor.fetch(self._sql.unfinished, conversation_id, user_id)]
+
+    async def last(self, user_id: str, conversation_id: str) -> StoredAnswer | None:
+        """Return the answer that began last."""
+        return _found(await self._executor.fetchrow(self._sql.last, conversation_id, user_id))
+
+    async def to_question(self, user_id: str, conversation_id: str, question_id: str) -> StoredAnswer | None:
+        """Return the last answer to a question."""
+        return _found(await self._executor.fetchrow(self._sql.to_question, conversation_id, user_id, question_id))
+
+    async def growth(
+        self, user_id: str, conversation_id: str, answer_id: str, after: int
+    ) -> tuple[StoredAnswer, list[Piece]] | None:
+        """Return an answer, and its pieces that end after an event; None if it is not there any more."""
+        rows = await self._executor.fetch(self._sql.growth, conversation_id, user_id, answer_id, after)
+        if not rows:
+            return None
+        pieces = [Piece(row["number"], row["parts"]) for row in rows if row["number"] is not None]
+        return _answer(rows[0]), pieces
+
+    async def running(self, user_id: str) -> list[StoredAnswer]:
+        """Return the answers that are written in a user's latest conversations."""
+        found = [_answer(row) for row in await self._executor.fetch(self._sql.running, user_id)]
+        return [answer for answer in found if answer.is_running]
+
+
+def _found(row: Sequence[Any] | None) -> StoredAnswer | None:
+    return None if row is None else _answer(row)
+
+
+def _answer(row: Sequence[Any]) -> StoredAnswer:
+    return StoredAnswer(*tuple(row)[:8])  # growth() has a piece after it
