@@ -21,6 +21,7 @@ WRITERS: Final[dict[str, Write]] = {
     "Pydantic AI": writers.write_pydantic_ai,
     "LangChain": writers.write_langchain,
     "Agno": writers.write_agno,
+    "the chat": added(writers.chat),
     "ChatGPT": programs.write_chatgpt,
     "VoltAgent": programs.write_voltagent,
     "VoltAgent 0.1": programs.write_old_voltagent,
@@ -30,8 +31,10 @@ _PICTURES: Final = frozenset({"picture by URL", "picture by bytes", "stored pict
 # ChatGPT's results name the tool and no call, so they are in the order of the calls; the export has no pictures, only
 # ChatGPT's addresses of them.
 # VoltAgent 0.1 stores no reasoning.
+# The chat stores of each call what became of it.
 CANNOT: Final[dict[str, frozenset[str]]] = {
     "ChatGPT": _PICTURES | {"answers out of order"},
     "VoltAgent 0.1": frozenset({"reasoning"}),
+    "the chat": frozenset({"abandoned", "one of two abandoned"}),
     "Agno": _PICTURES | {"failed", "abandoned", "one of two abandoned", "reasoning"},
 }

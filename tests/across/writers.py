@@ -32,11 +32,15 @@ from pydantic_ai.messages import (
 from tests.across.said import Call, Conversation, File, Model, User
 from tests.adapters.agno.agno_3.sessions import agent as agno_agent
 from tests.adapters.agno.fakes import FakeModel
-from voltmem import PostgresStorage, web
+from voltmem import Message, PostgresStorage, web
+from voltmem._values import uuid7
 from voltmem.adapters.agno import VoltMemDb
 from voltmem.adapters.langchain import VoltMemChatMessageHistory
 from voltmem.adapters.openai_agents import VoltMemSession
 from voltmem.adapters.pydantic_ai import save_history
+from voltmem.chat import Part, Reasoning, ToolCall, ToolResult
+from voltmem.chat._growing import Growing
+from voltmem.models import MessageLike
 
 Write: TypeAlias = Callable[[PostgresStorage, Conversation], Awaitable[None]]
 Form: TypeAlias = dict[str, JsonValue]
@@ -265,6 +269,29 @@ def ui_call(call: Call) -> Form:
     return part | {"state": "output-available", "output": call.result}
 
 
+def chat(conversation: Conversation) -> Iterator[Message]:
+    for turn in turns(conversation):
+        if isinstance(turn, User):
+            yield Message.of(plain_user(turn))
+            continue
+        growing = Growing(uuid7())
+        for part in (part for step in turn for part in chat_parts(step)):
+            growing.add(part)
+        growing.end()
+        if (message := growing.message()) is not None:
+            yield message
+
+
+def chat_parts(step: Model) -> Iterator[Part]:
+    yield Reasoning(step.reasoning)
+    yield step.text
+    for call in step.calls:
+        yield ToolCall(call.id, call.name, call.input)
+    for call in step.answers:
+        failed = text_of(call.result) if call.state == "failed" else None
+        yield ToolResult(call.id, call.result, error=failed)
+
+
 def aui_messages(conversation: Conversation) -> Iterator[Form]:
     for number, turn in enumerate(turns(conversation)):
         if isinstance(turn, User):
@@ -414,7 +441,7 @@ class AgnoModel(FakeModel):
         return self.answer(messages)
 
 
-def added(form: Callable[[Conversation], Iterator[Form]]) -> Write:
+def added(form: Callable[[Conversation], Iterator[MessageLike]]) -> Write:
     """Return the writer that passes messages in a form to add_messages() as they are."""
 
     async def write(storage: PostgresStorage, conversation: Conversation) -> None:

@@ -1,18 +1,22 @@
-"""What may be given as answer=: functions and generators, plain and asynchronous, with the arguments that they name."""
+"""What may be given as answer=: functions and generators, with the arguments that they name, and what they yield."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from tests.across.said import PIXEL as PIXEL_IN_BASE64
 from tests.calls import PATIENCE
 from voltmem import InvalidInputError, InvalidOptionError, Message, PostgresStorage
-from voltmem.chat._answering import Answer, Answering, Context
+from voltmem.chat import Answer, Context, File, Part, Reasoning, Source, ToolCall, ToolResult
+from voltmem.chat._answering import Answering
 
+PIXEL = b64decode(PIXEL_IN_BASE64)
 TALK = [
     Message(role="user", content="Hi"),
     Message(role="assistant", content="Hello"),
@@ -54,8 +58,11 @@ class AnObject:
 
 
 async def said(answer: Answer, storage: PostgresStorage) -> str:
-    context = Context("ada", "c1", storage.conversation("ada", "c1"))
-    return "".join([piece async for piece in Answering(answer).pieces(TALK, context)])
+    return "".join([str(part) async for part in Answering(answer).parts(TALK, context(storage))])
+
+
+def context(storage: PostgresStorage) -> Context:
+    return Context("ada", "c1", storage.conversation("ada", "c1"))
 
 
 @pytest.mark.parametrize(
@@ -85,30 +92,62 @@ async def test_answer_is_told_who_asks_and_where(storage: PostgresStorage) -> No
     assert await said(answer, storage) == "ada c1 0"
 
 
-async def test_a_plain_generator_is_closed_when_nobody_reads_on(storage: PostgresStorage) -> None:
-    """What a plain generator holds is released when the answer is stopped."""
-    closed = threading.Event()
+async def test_a_plain_function_sees_that_it_is_stopped(storage: PostgresStorage) -> None:
+    """Nobody can end a thread: it looks at context.cancelled. A generator is closed, too, after its step."""
+    began, closed = threading.Event(), threading.Event()
 
-    def answer() -> Iterator[str]:
+    def answer(context: Context) -> Iterator[str]:
         try:
             yield "a"
+            began.set()
+            assert context.cancelled.wait(PATIENCE)
             yield "b"
         finally:
             closed.set()
 
-    pieces = Answering(answer).pieces(TALK, Context("ada", "c1", storage.conversation("ada", "c1")))
-    assert await anext(pieces) == "a"
-    await pieces.aclose()  # type: ignore[attr-defined]
+    mine = context(storage)
+    parts = Answering(answer).parts(TALK, mine)
+    assert await anext(parts) == "a"
+    assert not mine.cancelled.is_set()
+    step = asyncio.ensure_future(anext(parts))
+    assert await asyncio.to_thread(began.wait, PATIENCE)
+    step.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await step
     assert await asyncio.to_thread(closed.wait, PATIENCE)
 
 
-async def test_answer_may_have_nothing_to_say(storage: PostgresStorage) -> None:
-    """None and empty pieces are no text."""
+async def test_answer_may_yield_parts_beside_strings(storage: PostgresStorage) -> None:
+    """Parts come as they are, but that the bytes of a file are stored, and its address stands in their place."""
+    given: list[Part] = [
+        "Look: ",
+        Reasoning("Hm."),
+        ToolCall("k1", "draw"),
+        ToolResult("k1", "done"),
+        Source("https://x.test"),
+    ]
 
-    async def pieces() -> AsyncIterator[str]:
-        yield ""
+    async def answer() -> AsyncIterator[Part]:
+        for part in given:
+            yield part
+        yield File(PIXEL, name="dot.png")
 
-    assert await said(lambda: None, storage) == await said(pieces, storage) == ""
+    asked = Answering(answer).parts(TALK, context(storage), storage.for_user("ada"))
+    *parts, file = [part async for part in asked]
+
+    assert parts == given
+    assert isinstance(file, File)
+    assert (file.content, file.media_type, file.name) == (b"", "image/png", "dot.png")
+    content = storage.read_file("ada", file.url.removeprefix("voltmem:file/"))
+    assert b"".join([piece async for piece in content]) == PIXEL
+
+
+@pytest.mark.parametrize("given", [None, "", [], ["", ""]])
+async def test_answer_that_has_nothing_to_say_is_an_error(storage: PostgresStorage, given: Any) -> None:
+    """A function that forgets its "return" would leave a question without an answer, and nobody would know why."""
+    with pytest.raises(InvalidInputError, match="answer= returned nothing"):
+        await said(lambda: given, storage)
 
 
 @pytest.mark.parametrize("given", [5, b"bytes", [5], {"a": 1}.items()])

@@ -23,5 +23,18 @@ from __future__ import annotations
 from voltmem.chat._answering import Answer, Context
 from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
+from voltmem.chat._parts import File, Part, Reasoning, Source, Text, ToolCall, ToolResult
 
-__all__ = ["Answer", "Context", "MakeTitle", "app"]
+__all__ = [
+    "Answer",
+    "Context",
+    "File",
+    "MakeTitle",
+    "Part",
+    "Reasoning",
+    "Source",
+    "Text",
+    "ToolCall",
+    "ToolResult",
+    "app",
+]

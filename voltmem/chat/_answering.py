@@ -1,22 +1,25 @@
-"""What the application gives as answer=: a function or a generator, plain or asynchronous, as one stream of text."""
+"""What the application gives as answer=: a function or a generator, plain or asynchronous, as one stream of parts."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Event
 from typing import Any, Final, TypeAlias
 
 from voltmem._agents.protocol import Memory
+from voltmem._user import UserStorage
 from voltmem._values import short_repr
+from voltmem.chat._parts import PARTS, File, Part, media_type
 from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.models import Message
 
-Said: TypeAlias = str | Iterable[str] | AsyncIterable[str] | None
+Said: TypeAlias = Part | Iterable[Part] | AsyncIterable[Part]
 Answer: TypeAlias = Callable[..., Said | Awaitable[Said]]
-"""A function or a generator, plain or asynchronous, that answers: with a text, or with pieces of one."""
+"""A function or a generator, plain or asynchronous, that answers: with a text, or with pieces of it and other parts."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Context:
     """Where."""
     memory: Memory
     """The conversation, as an agent's memory."""
+    model: str = ""
+    """Which of the models the user has chosen; "" if there is no choice."""
+    cancelled: Event = field(default_factory=Event)
+    """Is set when nobody waits for the answer any more. A function in a thread, which nothing ends, looks at it."""
 
 
 _ARGUMENTS: Final = ("messages", "message", "history", "context")
@@ -46,19 +53,34 @@ class Answering:
         self._answer = answer
         self._wanted = _wanted(answer)
 
-    async def pieces(self, messages: Sequence[Message], context: Context) -> AsyncIterator[str]:
-        """Stream the answer to the last of the messages."""
+    async def parts(
+        self, messages: Sequence[Message], context: Context, mine: UserStorage | None = None
+    ) -> AsyncIterator[Part]:
+        """
+        Stream the answer to the last of the messages. With *mine*, the bytes of files are stored and come as addresses.
+
+        Raises:
+            InvalidInputError: answer= gave nothing, or what is no part.
+        """
         given = {"messages": [*messages], "message": messages[-1], "history": [*messages[:-1]], "context": context}
-        made = await self._called({name: given[name] for name in self._wanted})
-        if made is None:
-            return
-        if isinstance(made, str | bytes) or not isinstance(made, AsyncIterable | Iterable):
-            made = [made]
-        async for piece in _each(made):
-            if not isinstance(piece, str):
-                raise InvalidInputError(f"answer= gave {short_repr(piece)}, which is no text: yield strings")
-            if piece:
-                yield piece
+        is_empty = True
+        try:
+            made = await self._called({name: given[name] for name in self._wanted})
+            if made is None or isinstance(made, str | bytes) or not isinstance(made, AsyncIterable | Iterable):
+                made = [] if made is None else [made]
+            async for part in _each(made):
+                if not isinstance(part, PARTS):
+                    raise InvalidInputError(
+                        f"answer= gave {short_repr(part)}: yield strings, or the parts of voltmem.chat"
+                    )
+                if part:
+                    is_empty = False
+                    yield await _stored(part, mine) if isinstance(part, File) and mine is not None else part
+        except BaseException:
+            context.cancelled.set()
+            raise
+        if is_empty:
+            raise InvalidInputError("answer= returned nothing: return a text, or yield pieces of one")
 
     async def _called(self, arguments: dict[str, Any]) -> Any:
         answer = self._answer
@@ -67,6 +89,14 @@ class Answering:
         else:
             made = answer(**arguments)
         return await made if inspect.isawaitable(made) else made
+
+
+async def _stored(file: File, mine: UserStorage) -> File:
+    """Store the bytes of a file. Returns the file with its address in their place."""
+    if not file.content:
+        return file
+    stored = await mine.put_file(file.content)
+    return replace(file, content=b"", media_type=media_type(file), url=stored.url)
 
 
 def _is_plain(answer: Answer) -> bool:

@@ -14,7 +14,9 @@ from pydantic import JsonValue
 
 from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage
+from voltmem._values import JsonObject, uuid7
 from voltmem.chat._answering import Answering, Context
+from voltmem.chat._growing import Growing
 from voltmem.chat._titles import shortened
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
@@ -116,7 +118,7 @@ class Answers:
         try:
             memory = mine.conversation(conversation_id)
             messages = await memory.messages(limit=_HISTORY_LIMIT)
-            answer = await self._stream(messages, Context(mine.user_id, conversation_id, memory), events)
+            answer = await self._stream(messages, Context(mine.user_id, conversation_id, memory), mine, events)
             if is_untitled and self._title is not None:
                 await self._improve_title(self._title, mine, conversation_id, messages[-1].text, answer.text)
             events.put_nowait(Event("done", {"id": answer.id}))
@@ -135,27 +137,35 @@ class Answers:
         except Exception:  # as in _answer(); the answer is complete, and the conversation has a title
             logger.exception("title= failed")
 
-    async def _stream(self, messages: Sequence[Message], context: Context, events: Queue[Event | None]) -> Message:
+    async def _stream(
+        self, messages: Sequence[Message], context: Context, mine: UserStorage, events: Queue[Event | None]
+    ) -> Message:
         """
         Stream and store the answer. Returns it. Until it is complete it is stored as stopped, in case of a crash.
 
         The memory replaces the shorter answer with the same id, and raises if somebody has deleted it.
         """
-        answer = Message(role="assistant", content="", metadata={"stopped": True})
-        events.put_nowait(Event("answer", {"id": answer.id}))
+        growing = Growing(uuid7())
+        metadata: JsonObject = {"stopped": True}
+        events.put_nowait(Event("answer", {"id": growing.answer_id}))
         saved = monotonic()
         try:
-            async for piece in self._answering.pieces(messages, context):
-                answer = answer.model_copy(update={"content": answer.text + piece})
-                events.put_nowait(Event("text", {"text": piece}))
+            async for part in self._answering.parts(messages, context, mine):
+                for chunk in growing.add(part):
+                    if chunk["type"] == "text-delta":
+                        events.put_nowait(Event("text", {"text": chunk["delta"]}))
                 if monotonic() - saved > _SECONDS_BETWEEN_SAVES:
-                    await context.memory.add(answer)
+                    await self._save(growing, metadata, context)
                     saved = monotonic()
-            answer = answer.model_copy(update={"metadata": {}})
+            metadata = {}
         finally:
-            if answer.text:
-                await context.memory.add(answer)
-        return answer
+            growing.end()
+            answer = await self._save(growing, metadata, context)
+        return answer or Message(id=growing.answer_id, role="assistant", content="")
+
+    async def _save(self, growing: Growing, metadata: JsonObject, context: Context) -> Message | None:
+        message = growing.message(metadata)
+        return message and await context.memory.add(message)
 
 
 async def _check_question(mine: UserStorage, conversation_id: str, message_id: str) -> None:

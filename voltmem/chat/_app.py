@@ -65,8 +65,9 @@ def app(
     Args:
         storage: The storage, best with search=True and without a storage_limit. The application opens and closes it.
         answer: A function or a generator, plain or asynchronous, that answers: it returns a text, or yields pieces of
-            one. It takes the arguments that it names: *messages*, the conversation so far with the question last; or
-            *message* and *history*; and *context*, which says who asks, and where. A plain one runs in a thread.
+            one and other parts: ``Reasoning``, ``ToolCall`` and ``ToolResult``, ``File``, ``Source``. It takes the
+            arguments that it names: *messages*, the conversation so far with the question last; or *message* and
+            *history*; and *context*, which says who asks, and where. A plain one runs in a thread.
         user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
             string, or raises an HTTPException with status 401.
         title: Returns a better title than the beginning of the first question, from the question and its answer.

@@ -101,9 +101,9 @@ def _content(role: str, content: JsonValue, blocks: Callable[[JsonObject], list[
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 
-def derive(role: str, parts: Sequence[Part]) -> tuple[str, JsonValue]:
+def derive(role: str, parts: Sequence[Part], *, with_reasoning: bool = False) -> tuple[str, JsonValue]:
     """Return the type and the content of the plain message that says these parts."""
-    content = write(parts)
+    content = write(parts, with_reasoning=with_reasoning)
     calls = {part.id for part in parts if isinstance(part, ToolCall)}
     results = {part.call_id for part in parts if isinstance(part, ToolResult)}
     says = any(isinstance(part, Text | File | Source) for part in parts)
@@ -125,12 +125,14 @@ def derive_beside(role: str, parts: Iterable[Part]) -> tuple[str, JsonValue]:
     return derive(role, kept)
 
 
-def write(parts: Iterable[Part]) -> JsonValue:
-    """Return the content: a string if there is only text, else a list. Reasoning only where there is nothing else."""
+def write(parts: Iterable[Part], *, with_reasoning: bool = False) -> JsonValue:
+    """
+    Return the content: a string if there is only text, else a list.
+
+    *with_reasoning*: for a message that has no other form; otherwise reasoning is written where there is nothing else.
+    """
     parts = list(parts)
-    written: list[JsonValue] = [part for each in parts if (part := _write(each)) is not None]
-    if not written:
-        written = [{"type": "reasoning", "text": each.text} for each in parts if isinstance(each, Reasoning)]
+    written = _written(parts, with_reasoning=with_reasoning) or _written(parts, with_reasoning=True)
     if not written:
         written = [{"type": each.type} for each in parts if isinstance(each, Other) and each.type not in (STEP, JSON)]
     match written:
@@ -143,9 +145,14 @@ def write(parts: Iterable[Part]) -> JsonValue:
             return written
 
 
+def _written(parts: Sequence[Part], *, with_reasoning: bool) -> list[JsonValue]:
+    shown = parts if with_reasoning else [each for each in parts if not isinstance(each, Reasoning)]
+    return [written for each in shown if (written := _write(each)) is not None]
+
+
 def _write(part: Part) -> JsonObject | None:
-    if isinstance(part, Text):
-        return {"type": "text", "text": part.text}
+    if isinstance(part, Text | Reasoning):
+        return {"type": "text" if isinstance(part, Text) else "reasoning", "text": part.text}
     if isinstance(part, ToolCall):
         call: JsonObject = {"type": TOOL_CALL, "toolCallId": part.id, "toolName": part.name, "args": part.arguments}
         call = {**call, "dynamic": True} if part.is_dynamic else call
