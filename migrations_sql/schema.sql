@@ -1703,6 +1703,8 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_derived(conversation t
  SET jit TO 'off'
 AS $function$
 BEGIN
+    DELETE FROM "public".voltagent_memory_answer_pieces AS p
+        WHERE p.conversation_id = conversation AND (message_ids IS NULL OR p.answer_id = ANY (message_ids));
     vectors := 0;
     steps := 0;
     IF to_regclass('"public".voltagent_vector_vectors') IS NOT NULL THEN

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
-from voltmem._areas.area import access, async_context
+from voltmem._areas.area import Access, access, async_context
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
@@ -296,3 +296,8 @@ class UserStorage:
     import_conversations = own(Imports.import_conversations)
     delete_user = own(Users.delete_user)
     get_usage = own(Users.get_usage)
+
+
+def access_of(view: UserStorage) -> Access:
+    """Return the access of a view, for code outside of the areas. Its statements check the user themselves."""
+    return access(view._storage)

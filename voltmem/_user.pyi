@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
+from voltmem._areas.area import Access
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
@@ -1032,3 +1033,6 @@ class UserStorage:
         Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
         of all messages of the user.
         """
+
+def access_of(view: UserStorage) -> Access:
+    """Return the access of a view, for code outside of the areas. Its statements check the user themselves."""

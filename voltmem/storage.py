@@ -308,6 +308,7 @@ class PostgresStorage(Storage, OnlyAsync):
         Iterators of watch() end, and compactions in the background. The caller's own pool stays open. The embedded
         server stops if no other process uses it.
         """
+        await self._tasks.finish()
         await self._embedding.close()
         self._database.refuse()
         await self._tasks.close()

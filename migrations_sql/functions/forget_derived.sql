@@ -1,9 +1,9 @@
--- version 2
+-- version 3
 -- forget_derived: delete what was derived from messages of a conversation and is not deleted with their rows. Call it
 -- before the messages are deleted. The caller has checked the owner.
 --
 -- This is the list of it: a table that gets to hold something made of messages, without a foreign key to them, has its
--- part here. Words, references to files and files without any go with the rows, and so do the summaries that stand for
+-- part here: what an answer said while it was written (answer_pieces) is left behind if a process dies at its end. Words, references to files and files without any go with the rows, and so do the summaries that stand for
 -- one of the messages (note_changed_summary). So do the rows of tables that refer to the messages.
 --
 -- - Vectors of VoltAgent's, by the ids that it gives them.
@@ -25,6 +25,8 @@ SET enable_seqscan = off
 SET jit = off
 AS $forget_derived$
 BEGIN
+    DELETE FROM {schema}.{prefix}_answer_pieces AS p
+        WHERE p.conversation_id = conversation AND (message_ids IS NULL OR p.answer_id = ANY (message_ids));
     vectors := 0;
     steps := 0;
     IF to_regclass('{schema}.voltagent_vector_vectors') IS NOT NULL THEN

@@ -43,6 +43,8 @@ class Model(ScriptedModel):
             for piece in ("So far", " so **good**"):
                 yield piece
             await asyncio.Event().wait()
+        if "break" in messages[-1].text:
+            raise RuntimeError("out of order")
         if "fail" in messages[-1].text:
             yield "Half an answer"
             raise RuntimeError("out of order")

@@ -70,17 +70,24 @@ async def test_an_answer_streams_and_can_be_stopped(tab: Tab, mine: UserStorage)
     assert answer.content == "So far so **good**"
 
 
-async def test_what_was_streamed_stays_when_the_tab_is_closed(tab: Tab, open_tab: OpenTab, mine: UserStorage) -> None:
-    """Closing the tab stops the answer; what was streamed is stored for the next visit."""
+async def test_an_answer_goes_on_when_its_tab_is_reloaded_or_closed(
+    tab: Tab, open_tab: OpenTab, mine: UserStorage
+) -> None:
+    """An answer is the server's: a reloaded page and another tab join it where it is, and either can stop it."""
     await tab.box.fill("wait for me")
     await tab.box.press("Enter")
     await expect(tab.answers.last).to_have_text("So far so good")
 
-    await tab.page.close()
-
+    await tab.page.reload()
+    await expect(tab.answers.last).to_have_text("So far so good")
+    await expect(tab.page.get_by_role("button", name="Stop the answer")).to_be_visible()
     other = await open_tab(f"/c/{tab.id}")
+    await expect(other.answers.last).to_have_text("So far so good")
+    await tab.page.close()
+    await other.page.get_by_role("button", name="Stop the answer").click()
+
     await expect(other.answers.last).to_have_text("So far so goodStopped")
-    assert (await mine.get_messages(tab.id))[-1].metadata == {"stopped": True}
+    assert (await mine.get_messages(other.id))[-1].metadata == {"stopped": True}
 
 
 async def test_an_answer_goes_on_while_another_conversation_is_looked_at(tab: Tab) -> None:
@@ -104,7 +111,7 @@ async def test_an_answer_goes_on_while_another_conversation_is_looked_at(tab: Ta
 
 
 async def test_a_question_is_edited_in_its_place(tab: Tab, mine: UserStorage) -> None:
-    """An edited question replaces the old one in its place: later messages are deleted, and it is answered."""
+    """An edited question takes the old one's place: later messages are in another branch, and it is answered."""
     await tab.ask("A name, please")
     await tab.ask("And a letter")
 
@@ -245,15 +252,48 @@ async def test_nothing_that_a_model_writes_is_run(tab: Tab, mine: UserStorage) -
     await expect(tab.titles).to_have_text(["<b>Evil</b>"])
 
 
-async def test_a_model_that_fails_says_so(tab: Tab, mine: UserStorage) -> None:
-    """When a model fails, the error is shown, the partial answer is kept, and asking again works."""
-    await tab.box.fill("Please fail")
+@pytest.mark.parametrize(("asked", "said"), [("Please fail", "Half an answer"), ("Please break", None)])
+async def test_a_model_that_fails_says_so_in_place(tab: Tab, mine: UserStorage, asked: str, said: str | None) -> None:
+    """An answer that failed says so in the conversation, also after a reload, and can be asked for again."""
+    await tab.box.fill(asked)
     await tab.box.press("Enter")
+    failed = tab.page.get_by_role("note").filter(has_text="The answer failed.")
 
-    await expect(tab.notice("The answer failed.")).to_be_visible()
-    await expect(tab.answers.last).to_contain_text("Half an answer")
-    assert (await mine.get_messages(tab.id))[-1].metadata == {"stopped": True}
-    await expect(tab.page.get_by_role("button", name="Answer again")).to_be_visible()
+    await expect(failed).to_be_visible()
+    await tab.page.reload()
+    await expect(failed).to_be_visible()
+    if said is not None:
+        await expect(tab.answers.last).to_contain_text(said)
+        assert (await mine.get_messages(tab.id))[-1].metadata == {"failed": True}
+    await failed.get_by_role("button", name="Ask again").click()
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
+
+    await expect(failed).to_be_visible()
+    await expect(tab.questions).to_have_text([asked])
+    versions = [] if said is None else ["2/2"]
+    await expect(tab.page.locator(".branches")).to_have_text(versions)
+
+
+async def test_the_versions_of_questions_and_answers_stay(tab: Tab) -> None:
+    """An edited question and an answer that was asked for again are branches, among which a person goes back."""
+    await tab.ask("A name, please")
+    await tab.act(tab.questions.first, "Edit")
+    box = tab.page.get_by_role("textbox", name="Edit the message")
+    await box.fill("Bread, please")
+    await box.press("Enter")
+    await expect(tab.questions).to_have_text(["Bread, please"])
+    await tab.answered()
+    await tab.act(tab.answers.last, "Answer again")
+    await expect(tab.page.locator(".branches")).to_have_text(["2/2", "2/2"])
+
+    await tab.act(tab.questions.first, "Previous version")
+
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await expect(tab.answers).to_contain_text(["Tern"])
+    await tab.page.reload()
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await tab.act(tab.questions.first, "Next version")
+    await expect(tab.answers).to_contain_text(["Usually it is the temperature"])
 
 
 async def test_another_users_conversation_is_not_there(tab: Tab, open_tab: OpenTab) -> None:
@@ -306,8 +346,8 @@ async def test_where_nothing_can_be_copied_it_says_so(tab: Tab) -> None:
     await expect(tab.notice("The browser doesn’t let this page copy.")).to_be_visible()
 
 
-async def test_an_answer_that_breaks_off_says_so(tab: Tab) -> None:
-    """An answer that breaks off is shown so far, with a message."""
+async def test_an_answer_whose_connection_breaks_goes_on(tab: Tab) -> None:
+    """When the connection of an answer breaks, the page joins it again where it was, and nothing is shown twice."""
     await tab.ask("A name, please")
     await tab.page.evaluate(
         """() => {
@@ -328,6 +368,7 @@ async def test_an_answer_that_breaks_off_says_so(tab: Tab) -> None:
     await tab.box.fill("Please wait")
     await tab.box.press("Enter")
 
-    await expect(tab.notice("The connection broke before the answer was complete.")).to_be_visible()
+    await expect(tab.answers.last).to_have_text("So far so good")
     await expect(tab.questions).to_have_text(["A name, please", "Please wait"])
-    await expect(tab.box).to_have_value("")
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(tab.answers.last).to_have_text("So far so goodStopped")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 
-from tests.calls import PATIENCE
 from tests.chat.conftest import BELOW, OpenTab
 from tests.chat.tab import expect
 from voltmem import InvalidInputError, InvalidOptionError, PostgresStorage, chat
@@ -102,7 +99,7 @@ async def test_it_shows_nothing_of_what_an_error_says(
         question = {"conversationId": made["id"], "messageId": "m1", "text": "Where is my tea?"}
         events = (await client.post("/chat", json=question)).text
 
-    assert "event: error" in events
+    assert '"status":"failed"' in events
     assert "sk-secret" not in events
     assert "sk-secret" in caplog.text
     shown = await storage.get_conversation(made["id"])
@@ -119,39 +116,19 @@ async def test_a_title_that_fails_leaves_the_answer_and_the_title(
         raise RuntimeError("no title")
 
     made = await storage.create_conversation({"user_id": "ada"})
-    app = chat.app(storage, answer=lambda messages: "Yes.", user=lambda: "ada", title=title)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api") as client:
+    app = cast(FastAPI, chat.app(storage, answer=lambda messages: "Yes.", user=lambda: "ada", title=title))
+    async with (
+        app.router.lifespan_context(app),  # whose end waits for the title
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api") as client,
+    ):
         question = {"conversationId": made.id, "messageId": "m1", "text": "Is there tea?"}
         events = (await client.post("/chat", json=question)).text
 
-    assert "event: done" in events
+    assert '"status":"complete"' in events
     assert "no title" in caplog.text
     shown = await storage.get_conversation(made.id)
     assert shown is not None
     assert shown.title == "Is there tea"
-
-
-async def test_the_end_of_the_server_stores_what_was_said(storage: PostgresStorage) -> None:
-    """Where the chat is the server's own application, its end stores the text of an answer so far, as stopped."""
-    begun = asyncio.Event()
-
-    async def answer() -> AsyncIterator[str]:
-        yield "So far"
-        begun.set()
-        await asyncio.Event().wait()
-
-    made = await storage.create_conversation({"user_id": "ada"})
-    app = cast(FastAPI, chat.app(storage, answer=answer, user=lambda: "ada"))
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api") as client:
-        async with app.router.lifespan_context(app):
-            question = {"conversationId": made.id, "messageId": "m1", "text": "Go on."}
-            asking = asyncio.create_task(client.post("/chat", json=question))
-            await begun.wait()
-        async with asyncio.timeout(PATIENCE):
-            await asking
-
-    said = (await storage.get_messages("ada", made.id))[-1]
-    assert (said.text, said.metadata) == ("So far", {"stopped": True})
 
 
 @pytest.mark.parametrize("signed_in", [None, ""])

@@ -10,13 +10,14 @@ from typing import Any
 
 import httpx2
 import pytest
+from sse_starlette import ServerSentEvent
 from starlette.types import Message
 
 from tests.conftest import MakeStorage
 from tests.web.conftest import Connect, Serve, application
 from voltmem import PostgresStorage, UserStorage
 from voltmem._areas.changes import Change
-from voltmem.web import _events
+from voltmem.web import _streams
 
 
 @asynccontextmanager
@@ -119,7 +120,7 @@ async def test_no_proxy_keeps_it_back(storage: PostgresStorage, serve: Serve) ->
 
 async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Comments, which EventSource ignores, keep a quiet stream alive."""
-    monkeypatch.setattr(_events, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(_streams, "KEEP_ALIVE_SECONDS", 0.05)
 
     async with serve(application(storage)) as address, listening(address) as response:
         stream = lines(response)
@@ -157,9 +158,9 @@ async def test_a_client_that_goes_before_the_answer_is_not_watched_for_either() 
     """When a client disconnects before the response begins, its watcher ends without the garbage collector."""
     ended = asyncio.Event()
 
-    async def changes() -> AsyncGenerator[Change, None]:
+    async def changes() -> AsyncGenerator[ServerSentEvent, None]:
         try:
-            yield Change(kind="ready")
+            yield ServerSentEvent("{}", event="ready")
         finally:
             ended.set()
 
@@ -170,7 +171,7 @@ async def test_a_client_that_goes_before_the_answer_is_not_watched_for_either() 
         return {"type": "http.disconnect"}
 
     watching = changes()
-    await _events._Events(await anext(watching), watching)({"type": "http", "method": "GET"}, receive, send)
+    await _streams.EventStream(await anext(watching), watching)({"type": "http", "method": "GET"}, receive, send)
 
     assert ended.is_set()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from voltmem._agents.compaction import KEEP_TURNS, Summarize, check_summarize, compact
 from voltmem._areas.area import Access, off_loop_if_long
-from voltmem._areas.background import Background
+from voltmem._areas.background import Background, tasks_of
 from voltmem._areas.summaries import Range, read_range
 from voltmem._areas.token_counts import counter, tokens_of
 from voltmem._values import check_count, short_repr
@@ -71,7 +71,7 @@ def background_of(storage: Area, compact_when: object) -> Background | None:
         return None
     if not isinstance(compact_when, CompactWhen):
         raise InvalidOptionError(f"compact_when must be a voltmem.CompactWhen, not {short_repr(compact_when)}")
-    background: Background | None = getattr(storage, "_background", None)
+    background = tasks_of(storage)
     if background is None:
         raise InvalidOptionError(
             "compact_when works beside the calls, on other connections than a transaction's: make the handle of the "

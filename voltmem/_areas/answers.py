@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -18,7 +19,8 @@ Status: TypeAlias = Literal["streaming", "approval", "complete", "stopped", "fai
 _MOST_ANSWERS: Final = 200
 
 
-class StoredAnswer(NamedTuple):
+@dataclass(frozen=True)
+class StoredAnswer:
     """What is known of an answer."""
 
     conversation_id: str
@@ -67,7 +69,9 @@ class AnswerStatements:
         of_user = f"""
             FROM {answers} AS a JOIN {tables.conversations} AS c ON c.id = a.conversation_id
             WHERE a.conversation_id = $1 AND c.user_id = $2 AND c.deleted_at IS NULL"""
+        # Pieces are left of an answer whose process died right after its end.
         self.begin = f"""
+            WITH old AS (DELETE FROM {pieces} WHERE conversation_id = $1)
             INSERT INTO {answers} AS a
                 (conversation_id, question_id, answer_id, token, status, started_at)
             VALUES ($1, $2, $3, $4, 'streaming', pg_catalog.statement_timestamp())
@@ -84,10 +88,10 @@ class AnswerStatements:
             )
             SELECT stop_requested FROM held"""
         self.end = f"""
-            WITH folded AS (DELETE FROM {pieces} WHERE conversation_id = $1 AND answer_id = $3)
             UPDATE {answers} SET status = $4, ended_at = pg_catalog.statement_timestamp()
             WHERE conversation_id = $1 AND question_id = $2 AND answer_id = $3
             RETURNING true"""
+        self.clear = f"DELETE FROM {pieces} WHERE conversation_id = $1 AND answer_id = $2"
         self.take_orphan = f"""
             UPDATE {answers} AS a SET status = 'failed', ended_at = pg_catalog.statement_timestamp()
             WHERE a.conversation_id = $1 AND a.question_id = $2 AND a.token = $3 AND a.status = 'streaming'
@@ -135,8 +139,12 @@ class AnswerRows:
         return None if row is None else bool(row["stop_requested"])
 
     async def end(self, conversation_id: str, question_id: str, answer_id: str, status: Status) -> None:
-        """Store what became of an answer, and delete its pieces."""
+        """Store what became of an answer."""
         await self._executor.fetchrow(self._sql.end, conversation_id, question_id, answer_id, status)
+
+    async def clear(self, conversation_id: str, answer_id: str) -> None:
+        """Delete the pieces of an answer."""
+        await self._executor.fetchrow(self._sql.clear, conversation_id, answer_id)
 
     async def take_orphan(self, answer: StoredAnswer) -> bool:
         """Store that the process of an answer has died. Returns False if another caller did so."""
@@ -178,9 +186,9 @@ class AnswerRows:
         return [answer for answer in found if answer.is_running]
 
 
-def _found(row: Sequence[Any] | None) -> StoredAnswer | None:
+def _found(row: Iterable[Any] | None) -> StoredAnswer | None:
     return None if row is None else _answer(row)
 
 
-def _answer(row: Sequence[Any]) -> StoredAnswer:
+def _answer(row: Iterable[Any]) -> StoredAnswer:
     return StoredAnswer(*tuple(row)[:8])  # growth() has a piece after it

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Final
+from typing import Final, Protocol
+from weakref import WeakSet
 
 from voltmem._postgres.driver import logger
 from voltmem.errors import StorageClosedError
+
+
+class Finishing(Protocol):
+    """Work that needs some time when its storage closes."""
+
+    async def finish(self) -> None:
+        """End the work. Calls of the storage still go through."""
 
 
 class Background:
     """The tasks of one storage, one at a time for each key."""
 
     def __init__(self) -> None:
+        self.finishing: Final[WeakSet[Finishing]] = WeakSet()
+        """What finish() is called of before the storage closes."""
         self._tasks: Final[dict[Hashable, asyncio.Task[None]]] = {}
         self._is_failing = False
 
@@ -43,6 +53,10 @@ class Background:
         else:
             self._is_failing = False
 
+    async def finish(self) -> None:
+        """End what needs the storage for it."""
+        await asyncio.gather(*(each.finish() for each in self.finishing))
+
     async def wait(self) -> None:
         """Wait until what is under way has ended."""
         while self._tasks:
@@ -53,3 +67,8 @@ class Background:
         for task in self._tasks.values():
             task.cancel()
         await self.wait()
+
+
+def tasks_of(storage: object) -> Background | None:
+    """Return the tasks of a storage; None: it is bound to a connection."""
+    return getattr(storage, "_background", None)

@@ -1,175 +1,230 @@
-"""Answers in progress. Each runs in its own task and is stored while it streams."""
+"""The answers of a chat: asked for, joined, stopped. They are the server's: they go on when nobody looks."""
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import Lock, Queue, Task
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from time import monotonic
-from typing import Final, Literal, NamedTuple, TypeAlias
-from weakref import WeakValueDictionary
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final, TypeAlias
 
-from pydantic import JsonValue
-
+from voltmem._areas.answers import ANSWER, AnswerRows, StoredAnswer
+from voltmem._areas.background import tasks_of
 from voltmem._postgres.driver import logger
-from voltmem._user import UserStorage
-from voltmem._values import JsonObject, uuid7
-from voltmem.chat._answering import Answering, Context
-from voltmem.chat._growing import Growing
+from voltmem._user import UserStorage, access_of
+from voltmem.chat._answering import Answering
+from voltmem.chat._feeds import Feed
+from voltmem.chat._orphans import settle
 from voltmem.chat._titles import shortened
-from voltmem.errors import InvalidInputError
+from voltmem.chat._watching import Watching
+from voltmem.chat._writing import Prepare, Writing
+from voltmem.errors import InvalidInputError, LeaseHeldError, MessageNotFoundError
 from voltmem.models import Message
+from voltmem.storage import PostgresStorage
 
 MakeTitle: TypeAlias = Callable[[str, str], Awaitable[str]]
 """Returns the title of a conversation that begins with this question and answer."""
 
-_HISTORY_LIMIT: Final = 40
-_SECONDS_BETWEEN_SAVES: Final = 0.25
-# What an error of the model's says may be a key, or a prompt: it is for the log.
-_FAILED: Final = "The answer failed. The log of the server says why."
+AT_THE_END: Final = ""
+"""As the message before a question: the question follows the last one."""
+_SECONDS_TO_FINISH: Final = 5.0
+_SECONDS_TO_STOP: Final = 8.0
+_SECONDS_UNTIL_CLEARED: Final = 1.0
+_SECONDS_BETWEEN_LOOKS: Final = 0.1
+# Another process has the lease some milliseconds before its answer is found, and after its end.
+_TRIES: Final = 20
+_LOOKS_FOR_THE_END: Final = 80
 
 
-class Event(NamedTuple):
-    """An event of an answer, sent to the browser."""
-
-    name: Literal["answer", "text", "done", "error"]
-    data: dict[str, JsonValue]
+class UnderWayError(Exception):
+    """Another question of the conversation is being answered."""
 
 
 class Answers:
-    """The answers in progress, at most one in a conversation: a new question stops the previous answer."""
+    """The answers of one chat in this process, and those of other processes that somebody here follows."""
 
-    def __init__(self, answering: Answering, title: MakeTitle | None = None) -> None:
+    def __init__(self, storage: PostgresStorage, answering: Answering, title: MakeTitle | None = None) -> None:
         self._answering = answering
         self._title = title
-        self._in_progress: dict[tuple[str, str], Task[None]] = {}
-        self._locks: WeakValueDictionary[tuple[str, str], Lock] = WeakValueDictionary()
+        self._written: dict[tuple[str, str], Writing] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
+        self._watched: dict[tuple[str, str, str], tuple[Feed, asyncio.Task[None]]] = {}
+        if (tasks := tasks_of(storage)) is not None:
+            tasks.finishing.add(self)
 
-    async def ask(self, mine: UserStorage, conversation_id: str, question: Message) -> AsyncGenerator[Event, None]:
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self, mine: UserStorage, conversation_id: str, question: Message, after: str | None = AT_THE_END
+    ) -> Feed:
         """
-        Store a question. Returns the events of its answer; closing the iterator stops the answer.
+        Store a question and begin its answer. Returns the answer; a question that is sent again begins no other.
 
-        A stored question with the same id is replaced, and the messages after it are deleted.
+        Args:
+            mine: The user's storage.
+            conversation_id: The conversation.
+            question: The question.
+            after: The message that it follows, after which a branch begins; None: it is the first one.
+
+        Raises:
+            UnderWayError: Another question is being answered.
+            InvalidInputError: Another message, or another text, has the question's id.
         """
-        async with self._exclusive(mine.user_id, conversation_id):
-            async with mine.transaction() as tx:
-                await _check_question(tx, conversation_id, question.id)
-                await tx.add_message(question, conversation_id)
-                await tx.rewind_conversation(conversation_id, question.id)
-                conversation = await tx.get_conversation(conversation_id)
-                is_untitled = conversation is not None and conversation.title is None
-                if is_untitled:
-                    await tx.rename_conversation(conversation_id, shortened(question.text), automatic=True)
-            return self._start(mine, conversation_id, is_untitled=is_untitled)
+        stored = await mine.get_message(conversation_id, question.id)
+        if stored is not None:
+            if (stored.role, stored.text) != (question.role, question.text):
+                raise InvalidInputError(
+                    f"message {question.id!r} says something else: give an edited question an id of its own"
+                )
+            if (answer := await self._rows(mine).to_question(mine.user_id, conversation_id, question.id)) is not None:
+                return await self._join(mine, answer)
 
-    async def ask_again(self, mine: UserStorage, conversation_id: str, question_id: str) -> AsyncGenerator[Event, None]:
-        """Delete the messages after a question and answer it again. Returns the events of the answer."""
-        async with self._exclusive(mine.user_id, conversation_id):
-            await _check_question(mine, conversation_id, question_id)
-            await mine.rewind_conversation(conversation_id, question_id)
-            return self._start(mine, conversation_id)
+        async def prepare(tx: UserStorage) -> bool:
+            if after != AT_THE_END:
+                await tx.branch_conversation(conversation_id, after)
+            await tx.add_message(question, conversation_id)
+            conversation = await tx.get_conversation(conversation_id)
+            is_untitled = conversation is not None and conversation.title is None
+            if is_untitled:
+                await tx.rename_conversation(conversation_id, shortened(question.text), automatic=True)
+            return is_untitled
 
-    @asynccontextmanager
-    async def _exclusive(self, user_id: str, conversation_id: str) -> AsyncIterator[None]:
-        """Lock the conversation and stop its answer. A concurrent call waits until this one's answer has started."""
-        async with self._locks.setdefault((user_id, conversation_id), Lock()):
-            await self.stop(user_id, conversation_id)
-            yield
+        return await self._begin(mine, conversation_id, question.id, prepare)
 
-    async def stop(self, user_id: str, conversation_id: str) -> None:
-        """Stop the conversation's answer, if one is in progress, and wait until its text so far is stored."""
-        task = self._in_progress.get((user_id, conversation_id))
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+    async def ask_again(self, mine: UserStorage, conversation_id: str, question_id: str) -> Feed:
+        """Begin another answer to a question, in a branch of its own. Errors as of ask()."""
 
-    async def stop_all(self) -> None:
-        """Stop all answers, and wait until their texts so far are stored."""
-        for key in list(self._in_progress):
-            await self.stop(*key)
+        async def prepare(tx: UserStorage) -> bool:
+            stored = await tx.get_message(conversation_id, question_id)
+            if stored is None:
+                raise MessageNotFoundError(question_id, conversation_id)
+            if stored.role != "user":
+                raise InvalidInputError(
+                    f"message {question_id!r} has the role {stored.role!r}: only a user's is a question"
+                )
+            await tx.branch_conversation(conversation_id, question_id)
+            return False
 
-    def _start(
-        self, mine: UserStorage, conversation_id: str, *, is_untitled: bool = False
-    ) -> AsyncGenerator[Event, None]:
-        """Start a task that answers the last question. Returns the events of the answer."""
-        events: Queue[Event | None] = Queue()
-        key = mine.user_id, conversation_id
-        task = asyncio.create_task(self._answer(mine, conversation_id, events, is_untitled))
-        self._in_progress[key] = task
-        task.add_done_callback(lambda _: self._on_end(key, task, events))
-        return self._listen(task, events)
+        return await self._begin(mine, conversation_id, question_id, prepare)
 
-    async def _listen(self, task: Task[None], events: Queue[Event | None]) -> AsyncGenerator[Event, None]:
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-        finally:
-            task.cancel()
+    async def _begin(self, mine: UserStorage, conversation_id: str, question_id: str, prepare: Prepare) -> Feed:
+        for _ in range(_TRIES):
+            writing = Writing(mine, conversation_id, question_id, prepare, self._answering)
+            task = asyncio.create_task(self._write(mine, conversation_id, writing))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            writing.began.add_done_callback(partial(self._register, (mine.user_id, conversation_id), writing))
+            try:
+                # An answer that has begun goes on when the caller goes away.
+                await asyncio.shield(writing.began)
+            except LeaseHeldError:
+                last = await self._rows(mine).last(mine.user_id, conversation_id)
+            else:
+                return writing.feed
+            if last is not None and last.is_running:
+                if last.question_id == question_id:
+                    return await self._join(mine, last)
+                break
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        raise UnderWayError
 
-    def _on_end(self, key: tuple[str, str], task: Task[None], events: Queue[Event | None]) -> None:
-        events.put_nowait(None)  # here, because a task cancelled before its first step runs no code
-        if self._in_progress.get(key) is task:
-            del self._in_progress[key]
-
-    async def _answer(
-        self, mine: UserStorage, conversation_id: str, events: Queue[Event | None], is_untitled: bool
-    ) -> None:
-        try:
-            memory = mine.conversation(conversation_id)
-            messages = await memory.messages(limit=_HISTORY_LIMIT)
-            answer = await self._stream(messages, Context(mine.user_id, conversation_id, memory), mine, events)
-            if is_untitled and self._title is not None:
-                await self._improve_title(self._title, mine, conversation_id, messages[-1].text, answer.text)
-            events.put_nowait(Event("done", {"id": answer.id}))
-        except Exception:  # a model may raise any exception of its library, and storing one of voltmem's
-            logger.exception("answer= failed")
-            events.put_nowait(Event("error", {"detail": _FAILED}))
+    async def _write(self, mine: UserStorage, conversation_id: str, writing: Writing) -> None:
+        said = await writing.run()
+        self._written = {key: each for key, each in self._written.items() if each is not writing}
+        if said is not None and writing.needs_title and self._title is not None:
+            await self._improve_title(self._title, mine, conversation_id, *said)
+        if writing.feed.events:
+            # Those who follow in other processes have looked by then.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _SECONDS_UNTIL_CLEARED)
+            await writing.clear()
 
     async def _improve_title(
-        self, make: MakeTitle, mine: UserStorage, conversation_id: str, question: str, answer: str
+        self, make: MakeTitle, mine: UserStorage, conversation_id: str, question: Message, answer: Message
     ) -> None:
         try:
-            title = shortened(await make(question, answer))
+            title = shortened(await make(question.text, answer.text))
             if title:
                 # Automatic: it does not replace a title that the user has set meanwhile.
                 await mine.rename_conversation(conversation_id, title, automatic=True)
-        except Exception:  # as in _answer(); the answer is complete, and the conversation has a title
+        except Exception:  # a model may raise any exception; the conversation has a title
             logger.exception("title= failed")
 
-    async def _stream(
-        self, messages: Sequence[Message], context: Context, mine: UserStorage, events: Queue[Event | None]
-    ) -> Message:
-        """
-        Stream and store the answer. Returns it. Until it is complete it is stored as stopped, in case of a crash.
+    def _register(self, key: tuple[str, str], writing: Writing, began: asyncio.Future[None]) -> None:
+        if not began.cancelled() and began.exception() is None:
+            self._written[key] = writing
 
-        The memory replaces the shorter answer with the same id, and raises if somebody has deleted it.
-        """
-        growing = Growing(uuid7())
-        metadata: JsonObject = {"stopped": True}
-        events.put_nowait(Event("answer", {"id": growing.answer_id}))
-        saved = monotonic()
-        try:
-            async for part in self._answering.parts(messages, context, mine):
-                for chunk in growing.add(part):
-                    if chunk["type"] == "text-delta":
-                        events.put_nowait(Event("text", {"text": chunk["delta"]}))
-                if monotonic() - saved > _SECONDS_BETWEEN_SAVES:
-                    await self._save(growing, metadata, context)
-                    saved = monotonic()
-            metadata = {}
-        finally:
-            growing.end()
-            answer = await self._save(growing, metadata, context)
-        return answer or Message(id=growing.answer_id, role="assistant", content="")
+    # --- joining --------------------------------------------------------------------------------------------------
 
-    async def _save(self, growing: Growing, metadata: JsonObject, context: Context) -> Message | None:
-        message = growing.message(metadata)
-        return message and await context.memory.add(message)
+    async def join(self, mine: UserStorage, conversation_id: str) -> Feed | None:
+        """Return the conversation's last answer; None if it has none."""
+        if (written := self._written.get((mine.user_id, conversation_id))) is not None:
+            return written.feed
+        last = await self._rows(mine).last(mine.user_id, conversation_id)
+        return None if last is None else await self._join(mine, last)
 
+    async def _join(self, mine: UserStorage, answer: StoredAnswer) -> Feed:
+        key = mine.user_id, answer.conversation_id
+        if key in self._written and self._written[key].feed.answer_id == answer.answer_id:
+            return self._written[key].feed
+        if not answer.is_running:
+            return await self._ended(mine, answer)
+        watched = *key, answer.answer_id
+        if watched not in self._watched:
+            feed = Feed(answer.answer_id, answer.question_id)
+            task = asyncio.create_task(Watching(mine, answer.conversation_id, feed).run())
+            self._watched[watched] = feed, task
+            task.add_done_callback(lambda _: self._watched.pop(watched))
+        return self._watched[watched][0]
 
-async def _check_question(mine: UserStorage, conversation_id: str, message_id: str) -> None:
-    """Raise InvalidInputError if there is a message with the id that is no question."""
-    stored = await mine.get_message(conversation_id, message_id)
-    if stored is not None and stored.role != "user":
-        raise InvalidInputError(f"message {message_id!r} has the role {stored.role!r}: only a user's is a question")
+    async def _ended(self, mine: UserStorage, answer: StoredAnswer) -> Feed:
+        if answer.is_orphan:
+            await settle(mine, answer)
+        feed = Feed(answer.answer_id, answer.question_id)
+        feed.end("failed" if answer.is_orphan else answer.status)
+        return feed
+
+    async def unfinished(self, mine: UserStorage, conversation_id: str) -> list[StoredAnswer]:
+        """Return the latest answers of a conversation that are not complete, newest first."""
+        found = await self._rows(mine).unfinished(mine.user_id, conversation_id)
+        for number, answer in enumerate(found):
+            if answer.is_orphan:
+                await settle(mine, answer)
+                found[number] = replace(answer, status="failed")
+        return found
+
+    async def running(self, mine: UserStorage) -> list[StoredAnswer]:
+        """Return the answers that are written in the user's latest conversations."""
+        return await self._rows(mine).running(mine.user_id)
+
+    # --- stopping -------------------------------------------------------------------------------------------------
+
+    async def stop(self, mine: UserStorage, conversation_id: str) -> None:
+        """Stop the conversation's answer, whichever process writes it, and wait until its text so far is stored."""
+        if (written := self._written.get((mine.user_id, conversation_id))) is not None:
+            written.stop()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(written.feed.wait_for_the_end(), _SECONDS_TO_STOP)
+        elif await mine.stop_lease(conversation_id, ANSWER):
+            for _ in range(_LOOKS_FOR_THE_END):
+                if await mine.get_lease(conversation_id, ANSWER) is None:
+                    return
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    async def finish(self) -> None:
+        """Let the answers end, for a few seconds; then stop them. Who follows another process's asks again."""
+        for _, watching in self._watched.values():
+            watching.cancel()
+        self._closing.set()
+        if self._tasks:
+            await asyncio.wait([*self._tasks], timeout=_SECONDS_TO_FINISH)
+        for writing in self._written.values():
+            writing.stop()
+        if self._tasks:
+            await asyncio.wait([*self._tasks], timeout=_SECONDS_TO_STOP)
+        self._closing.clear()
+
+    def _rows(self, mine: UserStorage) -> AnswerRows:
+        return AnswerRows(access_of(mine))

@@ -7,19 +7,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
-from typing import Annotated, Any, Final
-
-from pydantic import Field
+from typing import Any, Final
 
 from voltmem import __version__
-from voltmem._values import short_repr, to_json
+from voltmem._values import short_repr
 from voltmem.errors import InvalidOptionError, MissingExtraError
-from voltmem.models import Message
 from voltmem.storage import PostgresStorage
 
 try:
-    from fastapi import APIRouter, Depends, FastAPI, Request, Response
-    from fastapi.responses import HTMLResponse, StreamingResponse
+    from fastapi import APIRouter, Depends, FastAPI, Request
+    from fastapi.responses import HTMLResponse
     from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -29,25 +26,15 @@ except ImportError as error:
 
 from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
+from voltmem.chat._routes import chat_routes
 from voltmem.web import router
-from voltmem.web._bodies import Given
-from voltmem.web._payloads import Body, Name, NewMessageId
 from voltmem.web._problems import handle_error, internal_error
-from voltmem.web._route import ProblemRoute, record_methods
-from voltmem.web._signed_in import Mine, read_when_signed_in, sign_in
+from voltmem.web._signed_in import read_when_signed_in, sign_in
 
 _STATIC: Final = Path(__file__).parent / "static"
 # The page loads nothing from other sites, and scripts in a model's answer do not run.
 _POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
-
-
-class Question(Body):
-    """A request for an answer: to a new text, or without a text to the stored message with this id."""
-
-    conversation_id: Name
-    message_id: NewMessageId
-    text: Annotated[str, Field(min_length=1, max_length=100_000)] | None = None
 
 
 def app(
@@ -82,12 +69,12 @@ def app(
         InvalidOptionError: *answer* takes other arguments, the storage or *user* are none, or *allowed_hosts* has what
             is no host name.
     """
-    answers = Answers(Answering(answer), title)
+    answers = Answers(storage, Answering(answer), title)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield  # Starlette runs it where the chat is the server's own application, and not where it is mounted
-        await answers.stop_all()
+        await answers.finish()
 
     made = FastAPI(
         title="voltmem chat", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=lifespan
@@ -96,7 +83,7 @@ def app(
         made.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(allowed_hosts))
     made.include_router(router(storage, user), prefix="/api")
     of_users = [Depends(sign_in(storage, user)), Depends(read_when_signed_in)]
-    made.include_router(_asking(answers, model), prefix="/api", dependencies=of_users)
+    made.include_router(chat_routes(answers, model), prefix="/api", dependencies=of_users)
     made.mount("/static", StaticFiles(directory=_STATIC), name="static")
     made.include_router(_pages)
     made.add_exception_handler(HTTPException, handle_error)
@@ -116,29 +103,6 @@ def _hosts(names: Sequence[object]) -> list[str]:
             )
         found.append(name)
     return found
-
-
-def _asking(answers: Answers, model: str) -> APIRouter:
-    """Make the routes of the chat's own."""
-    routes = APIRouter(route_class=ProblemRoute)
-
-    @routes.get("/about")
-    async def about() -> dict[str, str]:
-        return {"model": model}
-
-    @routes.post("/chat", response_class=StreamingResponse)
-    async def ask(mine: Mine, question: Given[Question]) -> Response:
-        if question.text is None:
-            events = await answers.ask_again(mine, question.conversation_id, question.message_id)
-        else:
-            message = Message(id=question.message_id, role="user", content=question.text)
-            events = await answers.ask(mine, question.conversation_id, message)
-        lines = (f"event: {event.name}\ndata: {to_json(event.data)}\n\n" async for event in events)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
-
-    record_methods(routes.routes)
-    return routes
 
 
 _pages: Final = APIRouter()

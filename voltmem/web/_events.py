@@ -9,7 +9,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 from pydantic import JsonValue
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.types import Receive, Scope, Send
 
 from voltmem._areas.changes import Change
 from voltmem._user import UserStorage
@@ -19,13 +18,11 @@ from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import item_of
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Limits, Mine, OwnLimits
-from voltmem.web._streams import SEND_SECONDS
+from voltmem.web._streams import EventStream
 from voltmem.web._working_memory import memory_of
 
 routes = APIRouter(route_class=ProblemRoute)
 
-# Proxies close a connection after 30 or 60 seconds of silence.
-KEEP_ALIVE_SECONDS: Final = 15
 RETRY_MILLISECONDS: Final = 2_000
 
 _NAMES: Final = {
@@ -70,42 +67,19 @@ _ANSWER: Final[Responses] = {
 )
 async def watch(mine: Mine, limits: OwnLimits) -> Response:
     """Stream the changes of the user's conversations until the client disconnects."""
-    changes = _changes(mine, limits)
+    events = _events(mine, limits)
     # Before the response begins: an error until here is a problem document.
-    first = await anext(changes, None)
+    first = await anext(events, None)
     if first is None:
         raise StorageClosedError
-    return _Events(first, changes)
+    return EventStream(first, events)
 
 
-async def _changes(mine: UserStorage, limits: Limits) -> AsyncGenerator[Change, None]:
+async def _events(mine: UserStorage, limits: Limits) -> AsyncGenerator[ServerSentEvent, None]:
     with limits.events.one_more(mine.user_id):
         async with aclosing(mine.watch()) as changes:
             async for change in changes:
-                yield change
-
-
-class _Events(EventSourceResponse):
-    """The stream of one client. It closes the iterator of changes however it ends."""
-
-    def __init__(self, first: Change, changes: AsyncGenerator[Change, None]) -> None:
-        super().__init__(
-            _events(first, changes),
-            ping=KEEP_ALIVE_SECONDS,
-            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive"),
-            send_timeout=SEND_SECONDS,
-        )
-        self._changes = changes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._changes):
-            await super().__call__(scope, receive, send)
-
-
-async def _events(first: Change, changes: AsyncGenerator[Change, None]) -> AsyncGenerator[ServerSentEvent, None]:
-    yield _event(first)
-    async for change in changes:
-        yield _event(change)
+                yield _event(change)
 
 
 def _event(change: Change) -> ServerSentEvent:

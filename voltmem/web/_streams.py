@@ -7,15 +7,20 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from tempfile import SpooledTemporaryFile
-from typing import Final
+from typing import Final, TypeVar
 
 from fastapi.responses import StreamingResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
+
+T = TypeVar("T")
 
 # A client that reads nothing for so long is gone.
 SEND_SECONDS: Final = 30
 RETRY_SECONDS: Final = 30
+# Proxies close a connection after 30 or 60 seconds of silence.
+KEEP_ALIVE_SECONDS: Final = 15
 _PIECE_BYTES: Final = 256 * 1024
 _IN_MEMORY: Final = 2**20
 
@@ -65,7 +70,30 @@ class TimedStream(StreamingResponse):
                 await super().__call__(scope, receive, send_in_time)
 
 
-async def _from_the_first(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+class EventStream(EventSourceResponse):
+    """The server-sent events for one client. It closes their iterator however it ends."""
+
+    def __init__(
+        self,
+        first: ServerSentEvent,
+        events: AsyncGenerator[ServerSentEvent, None],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            _from_the_first(first, events),
+            headers=headers,
+            ping=KEEP_ALIVE_SECONDS,
+            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive"),
+            send_timeout=SEND_SECONDS,
+        )
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+async def _from_the_first(first: T, pieces: AsyncIterator[T]) -> AsyncIterator[T]:
     yield first
     async for piece in pieces:
         yield piece

@@ -27,7 +27,7 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     yield RowChecks(tables.messages, of_message, of_messages, authored(tables), are_messages=True)
     no_conversation = missing(tables.conversations, "r.id = t.conversation_id")
     yield RowChecks(tables.shares, ("token", "conversation_id"), _of_shares(tables, no_conversation))
-    for table, what, *key in (
+    for table, what, *rest in (
         (tables.payloads, "a payload", "format"),
         (tables.conversation_memory, "a memory", "version"),
         (tables.summaries, "a summary", "id"),
@@ -37,7 +37,7 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     ):
         name = what.partition(" ")[2].replace("'s ", "-")
         orphan = Rule(f"{name}-without-conversation", f"the conversation of {what} is missing", no_conversation)
-        yield RowChecks(table, ("conversation_id", *key), [orphan])
+        yield RowChecks(table, ("conversation_id", *rest), [orphan])
     for table, key, kind, sequence in (
         (tables.agent_history_steps, "key", "step", tables.history_steps_seq),
         (tables.agent_history_timeline_events, "id", "event", tables.history_events_seq),

@@ -15,13 +15,13 @@ export class Problem extends Error {
   }
 }
 
-async function send(method, path, { body, query = {}, signal } = {}) {
+async function send(method, path, { body, query = {}, signal, headers = {} } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
   const url = `${base}api/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
-  const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  if (body !== undefined) headers = { ...headers, "Content-Type": "application/json" };
   let response;
   try {
-    response = await fetch(url, { method, signal, ...json });
+    response = await fetch(url, { method, signal, headers, body: body && JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem("The server can’t be reached.");
@@ -64,25 +64,43 @@ const said = ({ id, createdAt, metadata, uiMessage }) => ({ id, createdAt, metad
 
 export const search = (q, after, signal) => call("GET", "search", { query: { q, after }, signal });
 
-function throwBroken(error) {
-  throw error.name === "AbortError" ? error : new Problem("The connection broke before the answer was complete.");
+/** Ask a question. Resolves to the events of its answer. */
+export const ask = async (question) => events(await send("POST", "chat", { body: question }));
+
+/** Join the answer of a conversation after an event. Resolves to its events; null if none is under way. */
+export async function join(id, lastEventId) {
+  const headers = lastEventId ? { "Last-Event-ID": lastEventId } : {};
+  const response = await send("GET", `chat/${encodeURIComponent(id)}/stream`, { headers });
+  return response.status === 204 ? null : events(response);
 }
 
-/** Yield the events of an answer as they arrive: {name, data}. */
-export async function* answer(question, signal) {
-  const response = await send("POST", "chat", { body: question, signal });
+export const stop = (id) => call("POST", `chat/${encodeURIComponent(id)}/stop`);
+
+/** Load what became of the answers of a conversation that are not complete. */
+export const unfinished = async (id) => (await call("GET", `chat/${encodeURIComponent(id)}/answers`)).items;
+
+export const branches = async (id) => (await call("GET", `${at(id)}/branches`)).items;
+export const choose = (id, messageId) => call("POST", `${at(id)}/messages/${encodeURIComponent(messageId)}/choose`);
+
+/** Yield the events of a stream as they arrive: {name, data, id}. */
+async function* events(response) {
   const text = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let unread = "";
-  const read = () => text.read().catch(throwBroken);
-  for (let chunk = await read(); !chunk.done; chunk = await read()) {
-    const events = (unread + chunk.value).split("\n\n");
-    unread = events.pop();
-    for (const event of events) {
-      const fields = Object.fromEntries(event.split("\n").map((line) => line.split(/: (.*)/s)));
-      yield { name: fields.event, data: JSON.parse(fields.data) };
+  try {
+    for (let chunk = await text.read(); !chunk.done; chunk = await text.read()) {
+      const blocks = (unread + chunk.value).split(/\r?\n\r?\n/);
+      unread = blocks.pop();
+      for (const block of blocks) {
+        const { event, data, id } = fields(block);
+        if (data !== undefined) yield { name: event, data: JSON.parse(data), id };
+      }
     }
+  } catch {
+    throw new Problem("The connection broke before the answer was complete.");
   }
 }
+
+const fields = (block) => Object.fromEntries(block.split(/\r?\n/).map((line) => line.split(/: ?(.*)/s)));
 
 const CHANGES = ["conversation.created", "conversation.updated", "conversation.deleted", "message.added"];
 

@@ -1,15 +1,17 @@
 // The open conversation: its messages, streaming answers, and the actions on messages.
 
 import { addressOf, base } from "./addresses.js";
+import { answerIn, follow } from "./answers.js";
 import * as api from "./api.js";
 import { moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
 import { MessageView, isShown, textOf, textParts } from "./message.js";
+import { Note, noteOf } from "./notes.js";
+import { around, newest, rest, PAGE } from "./pages.js";
 import { find, receive, removed } from "./store.js";
 import { showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
 
-const PAGE = 30;
 const NEAR_THE_END = 120; // pixels: within them, the view scrolls along with new text
 
 const scroller = byId("scroller");
@@ -18,10 +20,11 @@ const toNewest = byId("to-newest");
 const older = element("div", { class: "sentinel" });
 const newer = element("div", { class: "sentinel" });
 const views = new Map();
-const streams = new Map(); // by conversation id: an answer continues while another conversation is open
+const notes = new Map(); // by the id of the question
 
 let id = null; // of the open conversation; null: a new one, which is not created yet
 let messages = []; // oldest first
+let others = { statuses: new Map(), branches: new Map() }; // of questions without a complete answer; of messages
 let hasOlder = false;
 let hasNewer = false;
 let request = null; // the latest call of open() or openNew()
@@ -34,7 +37,7 @@ export function startConversation(options) {
   ({ navigate } = options);
   const checks = [
     whenNear(older, scroller, () => hasOlder && load("older")),
-    whenNear(newer, scroller, () => hasNewer && !streams.has(id) && load("newer")),
+    whenNear(newer, scroller, () => hasNewer && !answerIn(id) && load("newer")),
   ];
   checkAgain = () => checks.forEach((check) => check());
   scroller.addEventListener("scroll", showToNewest, { passive: true });
@@ -50,17 +53,23 @@ export async function open(conversationId, messageId = null) {
   const isOther = id !== conversationId;
   id = conversationId;
   openDraft(id);
-  setBusy(streams.has(id));
+  setBusy(Boolean(answerIn(id)));
   if (isOther) clear(skeleton());
   try {
-    const [item, page] = await Promise.all([receive(api.conversation(id)), messageId ? around(id, messageId) : newest(id)]);
+    const [item, page, beside] = await Promise.all([
+      receive(api.conversation(id)),
+      messageId ? around(id, messageId) : newest(id),
+      rest(id),
+    ]);
     if (request !== mine) return;
+    others = beside;
     if (messageId || number > newestShown) ({ messages, hasOlder, hasNewer } = page);
     newestShown = Math.max(newestShown, number);
     render();
     if (messageId) showMessage(messageId);
     else toEnd();
     markRead(item);
+    joinAnswer();
   } catch (error) {
     if (request !== mine) return;
     clear(failure(() => open(conversationId, messageId)));
@@ -83,7 +92,9 @@ export function openNew() {
 
 function clear(...instead) {
   [messages, hasOlder, hasNewer] = [[], false, false];
+  others = { statuses: new Map(), branches: new Map() };
   views.clear();
+  notes.clear();
   log.replaceChildren(...instead);
   showToNewest();
 }
@@ -98,29 +109,6 @@ const failure = (onclick) =>
     "This conversation couldn’t be loaded. ",
     element("button", { type: "button", class: "link-button", onclick }, "Try again"),
   );
-
-async function newest(conversationId) {
-  const { items, hasMore } = await api.messages(conversationId, { limit: PAGE });
-  return { messages: items, hasOlder: hasMore, hasNewer: false };
-}
-
-/** Load the message with those before and after it; the newest messages if it doesn't exist. */
-async function around(conversationId, messageId) {
-  let before, after;
-  try {
-    [before, after] = await Promise.all([
-      api.messages(conversationId, { before: messageId, limit: PAGE }),
-      api.messages(conversationId, { after: messageId, limit: PAGE }),
-    ]);
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    return newest(conversationId);
-  }
-  // Neither response has the message itself. It is the one before the next message, or the newest message.
-  const next = after.items[0]?.id;
-  const { items } = await api.messages(conversationId, { before: next, limit: 1 });
-  return { messages: [...before.items, ...items, ...after.items], hasOlder: before.hasMore, hasNewer: after.hasMore };
-}
 
 function showMessage(messageId) {
   const upTo = messages.slice(0, messages.findIndex((message) => message.id === messageId) + 1);
@@ -167,25 +155,37 @@ async function load(direction) {
 
 function render() {
   if (id === null) return; // a frame requested before openNew()
-  const stream = streams.get(id);
-  const live = (stream ? withStream(stream) : messages).filter(isShown);
-  const present = new Set(live.map((message) => message.id));
+  const live = answerIn(id);
+  const all = live ? withAnswer(live) : messages;
+  const shown = all.filter((message) => isShown(message) || message === live?.answer);
+  const present = new Set(shown.map((message) => message.id));
   for (const each of views.keys()) if (!present.has(each)) views.delete(each);
-  arrange(log, [older, ...live.map((message) => viewOf(message, message === stream?.answer)), newer]);
+  const elements = shown.flatMap((message, place) => {
+    const note = noteOf(message, shown[place + 1], { ...others, hasNewer });
+    return [viewOf(message, message === live?.answer), ...(note ? [noteView(message, note)] : [])];
+  });
+  arrange(log, [older, ...elements, newer]);
   showToNewest();
 }
 
 /** Return the messages up to the question, the question, and the answer so far. */
-function withStream({ question, answer }) {
+function withAnswer({ question, answer }) {
   const stored = messages.filter((message) => message.id !== answer.id);
-  const place = stored.findIndex((message) => message.id === question.id);
-  return [...(place < 0 ? [...stored, question] : [...stored.slice(0, place), question]), answer];
+  const place = stored.findIndex((message) => message.id === question?.id);
+  if (place >= 0) return [...stored.slice(0, place + 1), answer];
+  return question?.parts ? [...stored, question, answer] : [...stored, answer];
 }
 
 function viewOf(message, isStreaming) {
-  if (!views.has(message.id)) views.set(message.id, new MessageView(message, { edit, regenerate, fork }));
-  views.get(message.id).show(message, { isStreaming });
+  if (!views.has(message.id)) views.set(message.id, new MessageView(message, { edit, regenerate, fork, choose }));
+  views.get(message.id).show(message, { isStreaming, branch: others.branches.get(message.id) });
   return views.get(message.id).element;
+}
+
+function noteView(question, status) {
+  if (!notes.has(question.id)) notes.set(question.id, new Note(() => askAgain(question)));
+  notes.get(question.id).show(status);
+  return notes.get(question.id).element;
 }
 
 const isAtEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_THE_END;
@@ -204,8 +204,7 @@ function showToNewest() {
 export async function send(text) {
   const isNew = id === null;
   const conversationId = id ?? (await create());
-  const question = { id: crypto.randomUUID(), role: "user", parts: textParts(text), metadata: {}, createdAt: new Date() };
-  if (conversationId && (await stream(conversationId, question, { messageId: question.id, text }))) return;
+  if (conversationId && (await ask(conversationId, { text }))) return;
   if (isNew && conversationId) await removeUnused(conversationId);
   restoreDraft(isGone(conversationId) ? null : conversationId, text);
 }
@@ -245,76 +244,101 @@ async function removeUnused(conversationId) {
 
 const isGone = (conversationId) => !find(conversationId) || find(conversationId).deletedAt;
 
-function edit(question, text) {
-  return stream(id, { ...question, parts: textParts(text), metadata: {} }, { messageId: question.id, text });
+/** Ask a question in place of another, which stays in a branch of its own. Resolves to whether it was stored. */
+async function edit(question, text) {
+  const place = messages.findIndex((message) => message.id === question.id);
+  const conversationId = id;
+  try {
+    const before = place > 0 ? messages[place - 1] : (await api.messages(id, { before: question.id, limit: 1 })).items[0];
+    return await ask(conversationId, { text, parentId: before?.id ?? null });
+  } catch (error) {
+    showError(error);
+    return false;
+  }
 }
 
 function regenerate(answer) {
   const before = messages.slice(0, messages.findIndex((message) => message.id === answer.id));
   const question = before.findLast((message) => message.role === "user");
-  if (question) stream(id, question, { messageId: question.id });
+  if (question) askAgain(question);
   else toast("There is no question before this answer.");
 }
 
-/** Send a question and show its answer while it streams. Returns whether the question was stored. */
-async function stream(conversationId, question, body) {
-  streams.get(conversationId)?.controller.abort();
-  const answer = { id: crypto.randomUUID(), role: "assistant", parts: textParts(""), metadata: {}, createdAt: new Date() };
-  const mine = { conversationId, question, answer, controller: new AbortController() };
-  streams.set(conversationId, mine);
-  await showQuestion(mine);
-  const hasAnswer = await readAnswer(mine, body);
-  const wasStored = hasAnswer || (await isStored(mine));
-  const latest = streams.get(conversationId);
-  if (latest !== mine) return wasStored || latest?.question.id === question.id; // sent again meanwhile
-  if (hasAnswer && isOpen(mine)) keepAnswer(mine);
-  streams.delete(conversationId);
-  if (isOpen(mine)) {
-    setBusy(false);
-    follow.now();
-  }
-  // A stopped answer is shown here before the server has stored it.
-  if (!hasAnswer || !mine.controller.signal.aborted) await synchronize(conversationId);
-  return wasStored;
-}
+const askAgain = (question) => ask(id, { question });
 
-const isOpen = (stream) => stream.conversationId === id;
-
-async function showQuestion(stream) {
-  const isShown = messages.some((message) => message.id === stream.question.id); // the messages after it are removed
-  if (isOpen(stream) && hasNewer && !isShown) await open(id); // the answer is added at the end
-  if (!isOpen(stream)) return;
-  setBusy(true);
-  render();
-  toEnd();
-  announce("Answering");
-}
-
-/** Read the answer up to its end. Returns whether there was any event, which means that the question is stored. */
-async function readAnswer(stream, body) {
-  const { conversationId, controller } = stream;
-  let hasAnswer = false;
+/**
+ * Ask a question with a new text, or a stored question again, and follow the answer. Resolves to whether it was
+ * stored. An answer that is under way is stopped before.
+ */
+async function ask(conversationId, { text, parentId, question = null }) {
+  const asked = question ?? { id: crypto.randomUUID(), role: "user", parts: textParts(text), metadata: {}, createdAt: new Date() };
+  const body = { conversationId, messageId: asked.id, text, parentId };
+  const before = { messages, hasNewer };
   try {
-    for await (const event of api.answer({ conversationId, ...body }, controller.signal)) {
-      hasAnswer = true;
-      apply(stream, event);
-      if (isOpen(stream)) follow();
-    }
-    if (isOpen(stream)) announce(textOf(stream.answer));
+    if (answerIn(conversationId)) await api.stop(conversationId);
+    await showAsked(conversationId, asked, parentId);
+    return await followed(conversationId, asked, api.ask(body));
   } catch (error) {
-    if (error.name === "AbortError") stream.answer = { ...stream.answer, metadata: { stopped: true } };
-    else showError(error);
+    showError(error);
+    const wasStored = await isStored(conversationId, asked);
+    if (!wasStored && conversationId === id) ({ messages, hasNewer } = before);
+    now();
+    await synchronize(conversationId);
+    return wasStored;
   }
-  return hasAnswer;
 }
 
-function keepAnswer(stream) {
-  messages = withStream(stream).filter((message) => message !== stream.answer || textOf(message));
+/** Show a question at its place, and leave out what follows: it is in another branch. */
+async function showAsked(conversationId, question, parentId) {
+  const isThere = messages.some((message) => message.id === question.id || message.id === parentId);
+  if (conversationId === id && hasNewer && !isThere) await open(id); // it is added at the end
+  if (conversationId !== id) return;
+  const place = messages.findIndex((message) => message.id === question.id);
+  if (place >= 0) messages = messages.slice(0, place);
+  else if (parentId !== undefined) messages = messages.slice(0, messages.findIndex((message) => message.id === parentId) + 1);
+  messages = [...messages, question];
   hasNewer = false;
+  others.statuses.delete(question.id);
 }
 
-/** Return whether a question without an answer is stored: it was stopped at once, or the connection broke. */
-async function isStored({ conversationId, question }) {
+/** Follow an answer, and show how it ends. Resolves to whether the question is stored. */
+async function followed(conversationId, question, events = null) {
+  const isOpen = () => conversationId === id;
+  let current;
+  const onChange = (mine) => {
+    const isFirst = current === undefined;
+    current = mine;
+    if (!isOpen()) return;
+    if (!isFirst) return nextFrame();
+    setBusy(true);
+    now();
+    if (events) toEnd();
+    announce("Answering");
+  };
+  try {
+    const status = await follow({ conversationId, question, events, onChange });
+    if (isOpen() && status === "complete") announce(textOf(current.answer));
+    return true;
+  } finally {
+    if (isOpen() && !answerIn(id)) {
+      setBusy(false);
+      if (textOf(current.answer)) messages = withAnswer(current); // until the stored one is here
+      now();
+    }
+    if (current.status !== "streaming" || current.hasBegun) await synchronize(conversationId);
+  }
+}
+
+/** Join the answer of the open conversation that is under way elsewhere. */
+function joinAnswer() {
+  if (answerIn(id)) return setBusy(true);
+  const [questionId] = [...others.statuses].find(([, status]) => status === "streaming") ?? [];
+  if (!questionId) return;
+  followed(id, messages.find((message) => message.id === questionId) ?? { id: questionId }).catch(showBackgroundError);
+}
+
+/** Return whether a question is stored whose request failed: the connection may have broken after that. */
+async function isStored(conversationId, question) {
   try {
     const { messages } = await newest(conversationId);
     return messages.some((message) => message.id === question.id && textOf(message) === textOf(question));
@@ -323,31 +347,37 @@ async function isStored({ conversationId, question }) {
   }
 }
 
-function apply(stream, { name, data }) {
-  if (name === "answer") {
-    views.delete(stream.answer.id);
-    stream.answer = { ...stream.answer, id: data.id };
+async function choose(messageId) {
+  try {
+    await api.choose(id, messageId);
+    await synchronize(id);
+  } catch (error) {
+    showError(error);
   }
-  if (name === "text") stream.answer = { ...stream.answer, parts: textParts(textOf(stream.answer) + data.text) };
-  if (name === "error") toast(data.detail, { isError: true });
 }
+
+let frame = null;
 
 /** Render at most once per frame, however fast the pieces arrive. */
-function follow() {
-  follow.frame ??= requestAnimationFrame(follow.now);
+function nextFrame() {
+  frame ??= requestAnimationFrame(now);
 }
 
-follow.now = () => {
-  cancelAnimationFrame(follow.frame);
-  follow.frame = null;
+function now() {
+  cancelAnimationFrame(frame);
+  frame = null;
   const wasAtEnd = isAtEnd();
   render();
   if (wasAtEnd) toEnd();
-};
+}
 
-export function stop() {
-  streams.get(id)?.controller.abort();
-  announce("Stopped");
+export async function stop() {
+  try {
+    await api.stop(id);
+    announce("Stopped");
+  } catch (error) {
+    showError(error);
+  }
 }
 
 let isForking = false;
@@ -370,16 +400,21 @@ async function fork(message) {
 
 /** Update the shown messages from the server, after a change in another tab for example. */
 export async function refresh() {
-  if (id === null || streams.has(id) || hasNewer || document.querySelector(".message-editing")) return;
+  if (id === null || answerIn(id) || hasNewer || document.querySelector(".message-editing")) return;
   await synchronize(id);
 }
 
 async function synchronize(conversationId) {
   const number = (requested += 1);
   try {
-    const [item, page] = await Promise.all([receive(api.conversation(conversationId)), newest(conversationId)]);
-    if (id !== conversationId || streams.has(id) || hasNewer || number < newestShown) return; // a later response is shown
+    const [item, page, beside] = await Promise.all([
+      receive(api.conversation(conversationId)),
+      newest(conversationId),
+      rest(conversationId),
+    ]);
+    if (id !== conversationId || answerIn(id) || hasNewer || number < newestShown) return; // a later response is shown
     newestShown = number;
+    others = beside;
     const wasAtEnd = isAtEnd();
     const kept = messages.findIndex((message) => message.id === page.messages[0]?.id);
     if (kept > 0) messages = [...messages.slice(0, kept), ...page.messages];
@@ -387,6 +422,7 @@ async function synchronize(conversationId) {
     render();
     if (wasAtEnd) toEnd();
     markRead(item);
+    joinAnswer();
   } catch (error) {
     if (error.status === 404) removed(conversationId);
     else showBackgroundError(error);
@@ -394,7 +430,7 @@ async function synchronize(conversationId) {
 }
 
 export function markRead(item) {
-  if (item.unread && item.id === id && !document.hidden && !streams.has(id)) receive(api.markRead(id)).catch(showBackgroundError);
+  if (item.unread && item.id === id && !document.hidden && !answerIn(id)) receive(api.markRead(id)).catch(showBackgroundError);
 }
 
 export const openId = () => id;

@@ -25,7 +25,7 @@ export class MessageView {
   #isEditing = false;
 
   /** Handlers: {edit, regenerate, fork}, called with the message. edit is also called with the text, and resolves to
-   * whether it was stored. */
+   * whether it was stored. choose is called with the id of the message whose branch is wanted. */
   constructor(message, handlers) {
     this.handlers = handlers;
     this.element = element(
@@ -38,18 +38,46 @@ export class MessageView {
     if (edits.has(message.id)) this.#edit();
   }
 
-  show(message, { isStreaming = false } = {}) {
+  show(message, { isStreaming = false, branch = null } = {}) {
     this.message = message;
+    this.branch = branch;
     if (this.#isEditing) return; // keep the edit box
-    const state = JSON.stringify([message.parts, message.metadata, isStreaming]);
+    const state = JSON.stringify([message.parts, message.metadata, isStreaming, branch]);
     if (state === this.#rendered) return;
     this.#rendered = state;
     this.element.dataset.id = message.id;
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
     this.#body.replaceChildren(...message.parts.flatMap((part) => shown(part, message.role)));
-    if (message.metadata?.stopped && !isStreaming) this.#body.append(element("p", { class: "stopped" }, "Stopped"));
-    this.#actions.replaceChildren(...(isStreaming || !textOf(message) ? [] : this.#buttons()));
+    if (!isStreaming) this.#body.append(...this.#outcome());
+    this.#actions.replaceChildren(...(isStreaming ? [] : this.#buttons()));
+  }
+
+  /** Return what became of the answer, if it is not complete. */
+  #outcome() {
+    const { metadata } = this.message;
+    if (metadata?.stopped) return [element("p", { class: "stopped" }, "Stopped")];
+    if (!metadata?.failed) return [];
+    const again = element("button", { type: "button", class: "link-button" }, "Ask again");
+    again.addEventListener("click", () => this.handlers.regenerate(this.message));
+    return [element("p", { class: "failure", role: "note" }, "The answer failed. ", again)];
+  }
+
+  /** Return the buttons that show the other branches which begin here. */
+  #branches() {
+    if (!this.branch) return [];
+    const [ids, place] = [this.branch, this.branch.indexOf(this.message.id)];
+    const button = (name, label, id) =>
+      iconButton(name, label, () => this.handlers.choose(id), { disabled: id === undefined, class: "icon-button branch-button" });
+    return [
+      element(
+        "span",
+        { class: "branches", role: "group", "aria-label": "Versions" },
+        button("previous", "Previous version", ids[place - 1]),
+        element("span", { "aria-label": `Version ${place + 1} of ${ids.length}` }, `${place + 1}/${ids.length}`),
+        button("next", "Next version", ids[place + 1]),
+      ),
+    ];
   }
 
   #buttons() {
@@ -57,7 +85,8 @@ export class MessageView {
     // The second click of a double click would act on the page that the first one opened.
     const button = (name, label, act) => iconButton(name, label, (event) => event.detail < 2 && act(this.message));
     return [
-      copy,
+      ...this.#branches(),
+      ...(textOf(this.message) ? [copy] : []),
       this.message.role === "user"
         ? button("rename", "Edit", () => this.#edit())
         : button("regenerate", "Answer again", this.handlers.regenerate),

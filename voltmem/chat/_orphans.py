@@ -1,0 +1,49 @@
+"""Answers whose process has died. Whoever sees one first stores what it said, as a failed answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from voltmem._areas.answers import AnswerRows, Piece, StoredAnswer
+from voltmem._user import UserStorage, access_of
+from voltmem._values import JsonObject
+from voltmem.chat._growing import Growing
+
+FAILED: JsonObject = {"failed": True}
+
+
+def events_of(pieces: Iterable[Piece], after: int = 0) -> list[list[JsonObject]]:
+    """
+    Return the events after the one with this number.
+
+    A piece whose outcome was not known may have been stored, and its events again with the next piece.
+    """
+    found: list[list[JsonObject]] = []
+    for piece in pieces:
+        events: list[list[JsonObject]] = json.loads(piece.parts)
+        first = piece.number - len(events)
+        found.extend(events[max(0, after + len(found) - first) :])
+    return found
+
+
+async def settle(mine: UserStorage, answer: StoredAnswer) -> None:
+    """Store an orphan's text as a failed answer, unless another process does. It is never resumed."""
+    async with mine.transaction() as tx:
+        rows = AnswerRows(access_of(tx))
+        if not await rows.take_orphan(answer):
+            return
+        pieces = await rows.pieces(answer.conversation_id, answer.answer_id)
+        growing = Growing.from_chunks(answer.answer_id, (chunk for event in events_of(pieces) for chunk in event))
+        growing.end()
+        message = growing.message(FAILED)
+        if message is not None and await tx.get_message(answer.conversation_id, answer.question_id) is not None:
+            await tx.add_message(message, answer.conversation_id)
+        await rows.clear(answer.conversation_id, answer.answer_id)
+
+
+async def settle_last(mine: UserStorage, rows: AnswerRows, conversation_id: str) -> None:
+    """Settle the conversation's last answer if it is an orphan."""
+    last = await rows.last(mine.user_id, conversation_id)
+    if last is not None and last.is_orphan:
+        await settle(mine, last)

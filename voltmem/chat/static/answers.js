@@ -1,0 +1,67 @@
+// Answers under way. The server writes them, and goes on whatever this page does; here they are followed.
+
+import * as api from "./api.js";
+import { grown } from "./chunks.js";
+
+const [SHORTEST_PAUSE, LONGEST_PAUSE] = [500, 15_000];
+
+const underWay = new Map(); // by conversation id
+
+export const answerIn = (conversationId) => underWay.get(conversationId);
+
+/**
+ * Follow an answer to its end, over broken connections.
+ *
+ * {conversationId, question, events, onChange}: question: {id}, which is answered; events: those of a request that asked, or null to
+ * join the conversation's answer; onChange: called after each change. Resolves to the answer's status; null if there
+ * is none. Rejects if the request that asks is refused.
+ */
+export async function follow({ conversationId, question, events = null, onChange }) {
+  const mine = { conversationId, question, answer: emptyAnswer(), status: "streaming", hasBegun: false, place: null };
+  underWay.set(conversationId, mine);
+  onChange(mine);
+  try {
+    if (events) await read(mine, await events, onChange);
+    for (let pause = SHORTEST_PAUSE; mine.status === "streaming"; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+      try {
+        const joined = await api.join(conversationId, mine.place);
+        if (!joined) return null; // it ended, and what it said is stored
+        const before = mine.place;
+        await read(mine, joined, onChange);
+        if (mine.place !== before) pause = SHORTEST_PAUSE;
+      } catch (error) {
+        if (!error.isUnreachable) throw error;
+      }
+      if (mine.status === "streaming") await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    return mine.status;
+  } finally {
+    if (underWay.get(conversationId) === mine) underWay.delete(conversationId);
+  }
+}
+
+const emptyAnswer = () => ({ id: crypto.randomUUID(), role: "assistant", parts: [], metadata: {}, createdAt: new Date() });
+
+/** Read events until the answer ends or the connection breaks. */
+async function read(mine, events, onChange) {
+  try {
+    for await (const { name, data, id } of events) {
+      mine.hasBegun = true;
+      mine.place = id ?? mine.place;
+      apply(mine, name, data);
+      onChange(mine);
+    }
+  } catch (error) {
+    if (!error.isUnreachable) throw error;
+  }
+}
+
+function apply(mine, name, data) {
+  if (name === "answer") {
+    if (mine.answer.id !== data.id && mine.place) mine.place = null; // another answer began meanwhile
+    mine.answer = mine.answer.id === data.id ? mine.answer : { ...emptyAnswer(), id: data.id };
+    if (mine.question?.id !== data.questionId) mine.question = { id: data.questionId };
+  }
+  if (name === "parts") mine.answer = { ...mine.answer, parts: data.parts.reduce(grown, mine.answer.parts) };
+  if (name === "end") mine.status = data.status;
+}
