@@ -112,7 +112,7 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
         "answer",
         nargs="?",
         metavar="MODULE:NAME",
-        help="the function or generator that answers, such as mymodule:my_agent (default: a scripted model)",
+        help="the function, generator or agent that answers, such as mymodule:my_agent (default: a scripted model)",
     )
     parser.add_argument(
         "--port", type=_port, default=8765, help="the port, or a free one if it is in use (default: %(default)s)"

@@ -20,12 +20,15 @@ A chat with a sidebar for one's own agent, which any ASGI application mounts (ex
 
 from __future__ import annotations
 
-from voltmem.chat._answering import Answer, Context
+from voltmem.chat._agents import Agent
+from voltmem.chat._answering import Answer
 from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
+from voltmem.chat._context import Context
 from voltmem.chat._parts import File, Part, Reasoning, Source, Text, ToolCall, ToolResult
 
 __all__ = [
+    "Agent",
     "Answer",
     "Context",
     "File",

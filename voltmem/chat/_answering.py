@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from threading import Event
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
-from voltmem._agents.protocol import Memory
 from voltmem._user import UserStorage
 from voltmem._values import short_repr
+from voltmem.chat._agents import Agent, asking
+from voltmem.chat._context import Context
 from voltmem.chat._parts import PARTS, File, Part, media_type
 from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.models import Message
@@ -20,22 +20,6 @@ from voltmem.models import Message
 Said: TypeAlias = Part | Iterable[Part] | AsyncIterable[Part]
 Answer: TypeAlias = Callable[..., Said | Awaitable[Said]]
 """A function or a generator, plain or asynchronous, that answers: with a text, or with pieces of it and other parts."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a function may want to know about the question, beside the messages."""
-
-    user_id: str
-    """Who asks."""
-    conversation_id: str
-    """Where."""
-    memory: Memory
-    """The conversation, as an agent's memory."""
-    model: str = ""
-    """Which of the models the user has chosen; "" if there is no choice."""
-    cancelled: Event = field(default_factory=Event)
-    """Is set when nobody waits for the answer any more. A function in a thread, which nothing ends, looks at it."""
 
 
 _ARGUMENTS: Final = ("messages", "message", "history", "context")
@@ -49,9 +33,9 @@ class Answering:
     A plain function runs in a thread, so that it may block.
     """
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._wanted = _wanted(answer)
+    def __init__(self, answer: Answer | Agent) -> None:
+        self._answer: Answer = asking(answer) or cast(Answer, answer)
+        self._wanted = _wanted(self._answer)
 
     async def parts(
         self, messages: Sequence[Message], context: Context, mine: UserStorage | None = None

@@ -24,6 +24,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastapi", "chat") from error
 
+from voltmem.chat._agents import Agent
 from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._routes import chat_routes
@@ -39,7 +40,7 @@ _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
 def app(
     storage: PostgresStorage,
-    answer: Answer,
+    answer: Answer | Agent,
     user: Callable[..., Any],
     *,
     title: MakeTitle | None = None,
@@ -54,7 +55,8 @@ def app(
         answer: A function or a generator, plain or asynchronous, that answers: it returns a text, or yields pieces of
             one and other parts: ``Reasoning``, ``ToolCall`` and ``ToolResult``, ``File``, ``Source``. It takes the
             arguments that it names: *messages*, the conversation so far with the question last; or *message* and
-            *history*; and *context*, which says who asks, and where. A plain one runs in a thread.
+            *history*; and *context*, which says who asks, and where. A plain one runs in a thread. Or an agent of Agno,
+            LangChain, the OpenAI Agents SDK or Pydantic AI, as it is.
         user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
             string, or raises an HTTPException with status 401.
         title: Returns a better title than the beginning of the first question, from the question and its answer.
@@ -66,8 +68,8 @@ def app(
     so, and the log has the error. If *title* raises, the title stays, and the log has the error.
 
     Raises:
-        InvalidOptionError: *answer* takes other arguments, the storage or *user* are none, or *allowed_hosts* has what
-            is no host name.
+        InvalidOptionError: *answer* takes other arguments, or is an agent that stores the conversation itself; the
+            storage or *user* are none, or *allowed_hosts* has what is no host name.
     """
     answers = Answers(storage, Answering(answer), title)
 

@@ -64,7 +64,7 @@ class Growing:
         self._calls: dict[str, int] = {}  # the place of each call, by its id in the chunks
         self._results: dict[str, int] = {}
         self._ids: dict[str, str] = {}  # the id in the chunks, by the one that was given
-        self._sources: set[str] = set()
+        self._shown: set[str] = set()  # the addresses of files and sources
         self._emitted: list[JsonObject] = []
 
     @classmethod
@@ -93,10 +93,9 @@ class Growing:
             case ToolResult():
                 self._answer(part)
             case File():
-                self._close()
-                self._emit(_file_chunk(part))
+                self._show(_file_chunk(part))
             case Source():
-                self._refer(part)
+                self._show(_source_chunk(part))
         return self._taken()
 
     def end(self) -> list[JsonObject]:
@@ -131,6 +130,8 @@ class Growing:
         return chunks
 
     def _say(self, kind: _Kind, text: str) -> None:
+        if not text:
+            return
         if self._open is not None and self._open.kind != kind:
             self._close()
         text, self._half = _clean(self._half + text)
@@ -175,13 +176,11 @@ class Growing:
             output = _json(result.output, "the output of a ToolResult")
             self._emit({"type": "tool-output-available", "toolCallId": id, "output": output})
 
-    def _refer(self, source: Source) -> None:
-        url = _clean_text(source.url)
-        if url in self._sources:
-            return
-        self._close()
-        title: JsonObject = {"title": _clean_text(source.title)} if source.title else {}
-        self._emit({"type": "source-url", "sourceId": url, "url": url, **title})
+    def _show(self, chunk: JsonObject) -> None:
+        """Emit the chunk of a file or a source. Some frameworks give one as it comes, and again at the end."""
+        if string(chunk, "url") not in self._shown:
+            self._close()
+            self._emit(chunk)
 
     # --- from chunks to what is stored ----------------------------------------------------------------------------
 
@@ -206,9 +205,10 @@ class Growing:
                 self._take_result(chunk, chunk.get("errorText"), "failed")
             case "file":
                 name = string(object_of(object_of(chunk, "providerMetadata"), _OURS), "filename")
+                self._shown.add(string(chunk, "url"))
                 self._parts.append(parts.File(string(chunk, "mediaType"), name, string(chunk, "url")))
             case "source-url":
-                self._sources.add(string(chunk, "url"))
+                self._shown.add(string(chunk, "url"))
                 self._parts.append(parts.Source(string(chunk, "url"), string(chunk, "title")))
             case _:
                 pass
@@ -246,6 +246,12 @@ def _file_chunk(file: File) -> JsonObject:
     url = _clean_text(file.url) or f"data:{type};base64,{b64encode(file.content).decode()}"
     named: JsonObject = {"providerMetadata": {_OURS: {"filename": _clean_text(file.name)}}} if file.name else {}
     return {"type": "file", "url": url, "mediaType": type, **named}
+
+
+def _source_chunk(source: Source) -> JsonObject:
+    url = _clean_text(source.url)
+    title: JsonObject = {"title": _clean_text(source.title)} if source.title else {}
+    return {"type": "source-url", "sourceId": url, "url": url, **title}
 
 
 def _clean(text: str) -> tuple[str, str]:

@@ -50,7 +50,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A picture or another file: its bytes, or where it is."""
+    """A picture or another file: its bytes, or where it is. One that was given already is left out."""
 
     content: bytes = b""
     """The bytes. They are stored once, as a file of the user's."""

@@ -9,6 +9,7 @@ import webbrowser
 from types import FrameType
 from typing import Final
 
+from voltmem.chat._agents import Agent
 from voltmem.chat._answering import Answer
 from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
@@ -30,7 +31,7 @@ def you() -> str:
 
 async def serve(
     storage: PostgresStorage,
-    answer: Answer,
+    answer: Answer | Agent,
     port: int,
     *,
     model: str = "",

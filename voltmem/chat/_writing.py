@@ -13,7 +13,8 @@ from voltmem._areas.leases import HeldLease
 from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage, access_of
 from voltmem._values import JsonObject, to_json, uuid7
-from voltmem.chat._answering import Answering, Context
+from voltmem.chat._answering import Answering
+from voltmem.chat._context import Context
 from voltmem.chat._feeds import Feed
 from voltmem.chat._growing import Growing
 from voltmem.chat._orphans import FAILED, settle_last

@@ -1,0 +1,320 @@
+"""Agents of frameworks as answer=, as they are: what they stream, what is stored, and what the next run is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from hashlib import sha256
+from typing import Any
+
+import agents
+import pytest
+from agno.run import RunContext as AgnoContext
+from langchain.tools import ToolRuntime, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from openai.types.responses.response_output_item import ImageGenerationCall
+from pydantic import BaseModel
+from pydantic_ai import Agent, BinaryContent, RunContext
+from pydantic_ai.messages import (
+    Citation,
+    FilePart,
+    FunctionToolResultEvent,
+    NativeToolCallPart,
+    NativeToolReturnPart,
+    PartEndEvent,
+    PartStartEvent,
+    TextPart,
+    ToolReturnPart,
+    WebCitationSource,
+)
+from pydantic_ai.models.test import TestModel
+
+from tests.across.said import PIXEL
+from tests.chat.agents import AGENTS, SYSTEM, Make, Says, Script
+from voltmem import InvalidOptionError, Message, PostgresStorage
+from voltmem import parts as stored
+from voltmem.adapters.agno import VoltMemDb
+from voltmem.adapters.langchain import VoltMemMiddleware
+from voltmem.adapters.pydantic_ai import VoltMemWindow
+from voltmem.chat import Context, File, Part, Source, ToolCall, ToolResult
+from voltmem.chat._agents.openai_agents import Reading
+from voltmem.chat._agents.pydantic_ai import parts_of
+from voltmem.chat._answering import Answering
+from voltmem.chat._growing import Growing
+from voltmem.parts import parts
+
+every_framework = pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+LOOK = Says("Let me see.", "Norway is wet.", [("k1", "Oslo")])
+
+
+class Conversation:
+    """A conversation in which an agent answers."""
+
+    def __init__(self, storage: PostgresStorage, agent: Any) -> None:
+        self._mine = storage.for_user("ada")
+        self.memory = storage.conversation("ada", "c1")
+        self._answering = Answering(agent)
+
+    async def parts(self, *question: Any) -> AsyncGenerator[Part, None]:
+        await self.memory.add({"role": "user", "content": question[0] if len(question) == 1 else [*question]})
+        context = Context("ada", "c1", self.memory)
+        async for part in self._answering.parts(await self.memory.messages(), context, self._mine):
+            yield part
+
+    async def ask(self, *question: Any) -> Message:
+        """Ask, and store the answer."""
+        growing = Growing("a1" if len(await self.memory.messages()) < 2 else "a2")
+        async for part in self.parts(*question):
+            growing.add(part)
+        growing.end()
+        answer = growing.message()
+        assert answer is not None
+        return await self.memory.add(answer)
+
+
+def kinds(message: Message) -> list[tuple[str, str]]:
+    return [(type(part).__name__, str(getattr(part, "text", getattr(part, "value", "")))) for part in parts(message)]
+
+
+@every_framework
+async def test_an_agent_answers_with_all_that_it_does(storage: PostgresStorage, make: Make) -> None:
+    """Reasoning, text, calls and results are stored in one message, which the agent's next run is shown."""
+    script = Script([LOOK, Says("It rains."), Says("And now the sun shines.")])
+
+    async def weather(city: str) -> str:
+        """Return the weather."""
+        return f"RAIN-42 in {city}"
+
+    conversation = Conversation(storage, make(script, weather))
+    first = await conversation.ask("Weather?")
+    second = await conversation.ask("And now?")
+
+    assert kinds(first) == [
+        ("Reasoning", "Norway is wet."),
+        ("Text", "Let me see. "),
+        ("ToolCall", ""),
+        ("ToolResult", "RAIN-42 in Oslo"),
+        ("Text", "It rains. "),
+    ]
+    assert second.content == "And now the sun shines. "
+    begun, _, shown = script.shown
+    assert SYSTEM in begun
+    places = [shown.index(each) for each in ("Weather?", "Let me see.", "Oslo", "RAIN-42 in Oslo", "It rains.")]
+    assert places == sorted(places)
+    assert shown.index("And now?") > places[-1]
+    assert all(shown.count(each) == 1 for each in ("And now?", "RAIN-42 in Oslo", SYSTEM))
+
+
+@every_framework
+async def test_a_call_is_shown_while_its_tool_runs(storage: PostgresStorage, make: Make) -> None:
+    """The call comes before the tool has answered, and the results of two tools as each is there."""
+    going_on = {city: asyncio.Event() for city in ("Oslo", "Rome")}
+
+    async def weather(city: str) -> str:
+        """Return the weather."""
+        await going_on[city].wait()
+        return city
+
+    calls = [("k1", "Oslo"), ("k2", "Rome")]
+    conversation = Conversation(storage, make(Script([Says("", "", calls), Says("Both.")]), weather))
+    seen: list[Part] = []
+    async for part in conversation.parts("Weather?"):
+        if isinstance(part, ToolCall | ToolResult):
+            seen.append(part)
+            if len(seen) == 2:
+                going_on["Rome"].set()
+                going_on["Oslo"].set()
+
+    assert [part.name for part in seen if isinstance(part, ToolCall)] == ["weather", "weather"]
+    assert {part.id: part.output for part in seen if isinstance(part, ToolResult)} == {"k1": "Oslo", "k2": "Rome"}
+
+
+@every_framework
+async def test_an_answer_that_is_stopped_stops_the_agent(storage: PostgresStorage, make: Make) -> None:
+    """The tool that runs is cancelled. What was said is stored, and the next question runs."""
+    runs, ended = asyncio.Event(), asyncio.Event()
+
+    async def weather(city: str) -> str:
+        """Return the weather."""
+        runs.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return ""
+
+    script = Script([LOOK, Says("Hello.")])
+    conversation = Conversation(storage, make(script, weather))
+    growing = Growing("a1")
+
+    async def answer() -> None:
+        async with aclosing(conversation.parts("Weather?")) as answered:
+            async for part in answered:
+                growing.add(part)
+
+    task = asyncio.create_task(answer())
+    await runs.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    await ended.wait()
+    growing.end()
+    answer_so_far = growing.message()
+    assert answer_so_far is not None
+    await conversation.memory.add(answer_so_far)
+
+    assert answer_so_far.text == "Let me see. "
+    assert (await conversation.ask("Hello?")).text == "Hello. "
+    assert "The call was abandoned" in script.shown[-1]
+
+
+@every_framework
+async def test_an_agent_is_shown_files(storage: PostgresStorage, make: Make) -> None:
+    """A picture in the question reaches the model with its bytes."""
+    picture = await storage.put_file("ada", b64decode(PIXEL))
+    script = Script([Says("A dot.")])
+
+    shown = {"type": "file", "mediaType": "image/png", "url": picture.url}
+    await Conversation(storage, make(script)).ask({"type": "text", "text": "What is it?"}, shown)
+
+    assert PIXEL[:40] in script.shown[0] or str(b64decode(PIXEL))[2:40] in script.shown[0]
+
+
+@pytest.mark.parametrize("framework", ["Agno", "LangChain", "OpenAI Agents"])
+async def test_an_agent_cites_pages_and_draws(storage: PostgresStorage, framework: str) -> None:
+    """Each source is shown once, and a picture's bytes are a file of the user's."""
+    draws = framework != "OpenAI Agents"  # its model for tests does not
+    script = Script([Says("It rains.", source="https://x.test/oslo", picture=b64decode(PIXEL) if draws else b"")])
+
+    answer = await Conversation(storage, AGENTS[framework](script)).ask("Weather?")
+
+    assert answer.text == "It rains. "
+    found = [part for part in parts(answer) if isinstance(part, stored.File | stored.Source)]
+    picture = stored.File("image/png", url=f"voltmem:file/{sha256(b64decode(PIXEL)).hexdigest()}")
+    shown = [picture, stored.Source("https://x.test/oslo", "A page")]
+    assert sorted(map(repr, found)) == [repr(part) for part in shown if draws or part is not picture]
+
+
+def test_openai_draws() -> None:
+    """What OpenAI's own tools do comes in one item: the call, its result, and the picture."""
+    drawn = ImageGenerationCall(id="k1", type="image_generation_call", status="completed", result=PIXEL)
+    item = agents.ToolCallItem(agent=agents.Agent(name="guide"), raw_item=drawn)
+
+    assert [*Reading().parts(agents.RunItemStreamEvent(name="tool_called", item=item))] == [
+        ToolCall("k1", "image_generation_call"),
+        ToolResult("k1"),
+        File(b64decode(PIXEL), "image/png"),
+    ]
+
+
+def test_pydantic_ai_cites_draws_and_searches() -> None:
+    """Its model for tests does none of it; the events of its providers' models do."""
+    page = WebCitationSource("https://x.test/oslo", title="A page")
+    call = NativeToolCallPart("web_search", {"q": "Oslo"}, tool_call_id="k1")
+    result = NativeToolReturnPart("web_search", {"found": 1}, tool_call_id="k1")
+    events = [
+        PartEndEvent(index=0, part=TextPart("It rains.", citations=[Citation([page])])),
+        PartStartEvent(index=1, part=FilePart(BinaryContent(b"png", media_type="image/png"))),
+        PartEndEvent(index=2, part=call),
+        PartEndEvent(index=3, part=result),
+        FunctionToolResultEvent(ToolReturnPart("radar", ["now", BinaryContent(b"a", media_type="image/png")], "k2")),
+        FunctionToolResultEvent(ToolReturnPart("radar", "again, please", "k3", outcome="retried")),
+    ]
+
+    assert [part for event in events for part in parts_of(event)] == [
+        Source("https://x.test/oslo", "A page"),
+        File(b"png", "image/png"),
+        ToolCall("k1", "web_search", {"q": "Oslo"}),
+        ToolResult("k1", {"found": 1}),
+        ToolResult("k2", "now"),
+        File(b"a", "image/png"),
+        ToolResult("k3", error="again, please"),
+    ]
+
+
+async def test_a_checkpointer_keeps_nothing_of_an_answer(storage: PostgresStorage) -> None:
+    """The conversation is not repeated in a thread, which nobody would delete."""
+    saver = InMemorySaver()
+    script = Script([LOOK, Says("It rains."), Says("Sun.")])
+
+    async def weather(city: str) -> str:
+        """Return the weather."""
+        return city
+
+    conversation = Conversation(storage, AGENTS["LangChain"](script, weather, checkpointer=saver))
+    await conversation.ask("Weather?")
+    await conversation.ask("And now?")
+
+    assert script.shown[-1].count("Weather?") == 1
+    assert not saver.storage
+
+
+class Forecast(BaseModel):
+    """What some agents answer in place of text."""
+
+    sky: str
+
+
+async def test_a_structured_output_is_shown_as_json(storage: PostgresStorage) -> None:
+    """An agent that answers with an object shows it as a block of JSON."""
+    agent = Agent(TestModel(custom_output_args={"sky": "rain"}), output_type=Forecast)
+
+    assert (await Conversation(storage, agent).ask("Weather?")).text == '```json\n{\n  "sky": "rain"\n}\n```'
+
+
+async def test_tools_know_who_asks(storage: PostgresStorage) -> None:
+    """The run's context, by the framework's own name for it, is the chat's: one agent serves every user."""
+    asked: dict[str, object] = {}
+
+    def of_pydantic_ai(ctx: RunContext[Context]) -> str:
+        asked["Pydantic AI"] = ctx.deps.user_id
+        return ""
+
+    @agents.function_tool
+    def of_openai(ctx: agents.RunContextWrapper[Context]) -> str:
+        asked["OpenAI Agents"] = ctx.context.user_id
+        return ""
+
+    @tool
+    def of_langchain(runtime: ToolRuntime[Context]) -> str:
+        """Note who asks."""
+        asked["LangChain"] = runtime.context.user_id
+        return ""
+
+    def of_agno(run_context: AgnoContext) -> str:
+        asked["Agno"] = run_context.user_id
+        return ""
+
+    tools = {"Agno": of_agno, "LangChain": of_langchain, "OpenAI Agents": of_openai, "Pydantic AI": of_pydantic_ai}
+    for framework, make in AGENTS.items():
+        name = getattr(tools[framework], "name", getattr(tools[framework], "__name__", ""))
+        script = Script([Says("", "", [(framework, "")], tool=name), Says("Yes.")])
+        await Conversation(storage, make(script, tools[framework])).ask(framework)
+
+    assert asked == dict.fromkeys(AGENTS, "ada")
+
+
+@every_framework
+async def test_an_agent_that_fails_fails_the_answer(storage: PostgresStorage, make: Make) -> None:
+    """What the model raises is raised, so that it is in the log, and the page says that the answer failed."""
+
+    with pytest.raises(Exception, match="out of order"):
+        await Conversation(storage, make(Script([]))).ask("Weather?")
+
+
+def stores(storage: PostgresStorage) -> dict[str, tuple[str, dict[str, Any]]]:
+    return {
+        "VoltMemDb": ("Agno", {"db": VoltMemDb(storage)}),
+        "VoltMemMiddleware": ("LangChain", {"middleware": [VoltMemMiddleware(storage, user_id="ada")]}),
+        "VoltMemWindow": ("Pydantic AI", {"capabilities": [VoltMemWindow(storage, user_id="ada", limit=2)]}),
+    }
+
+
+@pytest.mark.parametrize("name", ["VoltMemDb", "VoltMemMiddleware", "VoltMemWindow"])
+async def test_an_agent_that_stores_the_conversation_is_refused(storage: PostgresStorage, name: str) -> None:
+    """The chat is the only writer: an agent with a store of voltmem's is refused when the chat is made."""
+
+    framework, options = stores(storage)[name]
+    with pytest.raises(InvalidOptionError, match=f"an agent with .*{name}"):
+        Answering(AGENTS[framework](Script([]), **options))

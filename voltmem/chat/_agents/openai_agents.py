@@ -1,0 +1,70 @@
+"""The agents of OpenAI's Agents SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final, cast
+
+from agents import Agent, Runner
+
+from voltmem._values import JsonObject
+from voltmem.adapters.openai_agents import to_items
+from voltmem.adapters.openai_agents._items import items_for_model
+from voltmem.chat._agents import Ask
+from voltmem.chat._agents._shared import conversation, said
+from voltmem.chat._context import Context
+from voltmem.chat._parts import Part, Reasoning, Text
+from voltmem.models import Message
+from voltmem.parts import responses
+
+_TEXT: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
+_REASONING: Final = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
+
+
+def asking(agent: object) -> Ask | None:
+    """Return the function that asks an agent; None if it is none. A session belongs to a run: an agent has none."""
+    if not isinstance(agent, Agent):
+        return None
+
+    async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part]:
+        items = items_for_model([], to_items(await conversation(messages, context)), None)
+        run = Runner.run_streamed(agent, items, context=context)
+        reading = Reading()
+        try:
+            async for event in run.stream_events():
+                for part in reading.parts(event):
+                    yield part
+        finally:
+            if not run.is_complete:
+                run.cancel()
+
+    return ask
+
+
+class Reading:
+    """Reads the events of a run: what a model says by its pieces, and as a whole where it streams none."""
+
+    def __init__(self) -> None:
+        self._streamed: set[type] = set()
+
+    def parts(self, event: Any) -> Iterator[Part]:
+        """Yield the parts of an event."""
+        if event.type == "raw_response_event":
+            for part in self._raw(event.data):
+                self._streamed.add(type(part))
+                yield part
+        elif event.type == "run_item_stream_event" and event.item.type != "tool_approval_item":
+            item = cast(JsonObject, event.item.to_input_item())
+            for part in said(responses.read(item)):
+                if type(part) not in self._streamed or not isinstance(part, Text | Reasoning):
+                    yield part
+
+    def _raw(self, data: Any) -> Iterator[Part]:
+        if data.type == "response.created":
+            self._streamed.clear()
+        elif data.type in _TEXT:
+            yield Text(data.delta)
+        elif data.type in _REASONING:
+            yield Reasoning(data.delta)
+        elif data.type == "response.reasoning_summary_part.added" and data.summary_index:
+            yield Reasoning("\n\n")
