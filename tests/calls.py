@@ -45,12 +45,15 @@ SHOWN_FILE: Final = sha256(b"shown").hexdigest()
 # or a boolean as its default needs none.
 VALUES: Final[Mapping[str, object]] = {
     "after": LONG_AGO,
+    "active_before": LATER,
     "agent_id": "a1",
     "at": LATER,
     "before": LATER,
+    "by": "done",
     "content": b"new words",
     "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}},
     "conversation_id": "c1",
+    "conversation_ids": ["c1"],
     "conversations": [
         ImportedConversation(id="new", created_at=LONG_AGO, messages=[Message(id="m1", role="user", content="words")])
     ],

@@ -27,6 +27,7 @@ from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.summaries import Summary
+from voltmem._areas.tags import TagCount
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedMemory,
@@ -168,6 +169,7 @@ __all__ = [
     "StoredFileNotFoundError",
     "Summarize",
     "Summary",
+    "TagCount",
     "TimelineEvent",
     "UnreadableError",
     "Unset",

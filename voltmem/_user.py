@@ -27,6 +27,7 @@ from voltmem._areas.search import Search
 from voltmem._areas.sessions import open_session
 from voltmem._areas.shares import Shares
 from voltmem._areas.sidebar import Sidebar
+from voltmem._areas.tags import Tags
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
@@ -256,6 +257,8 @@ class UserStorage:
     restore_conversation = own(Sidebar.restore_conversation)
     list_deleted_conversations = own(Sidebar.list_deleted_conversations)
     purge_deleted_conversations = own(Sidebar.purge_deleted_conversations)
+    list_tags = own(Tags.list_tags)
+    replace_tag = own(Tags.replace_tag)
     prune = own(Pruning.prune)
     forget = own(Forgetting.forget)
     fork_conversation = own(Forks.fork_conversation)

@@ -22,6 +22,7 @@ from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
+from voltmem._areas.tags import TagCount
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
 from voltmem._areas.working_memory import MemorySchema, MemoryScope, WorkingMemory
@@ -515,6 +516,7 @@ class UserStorage:
         resource_id: str | None = None,
         tag: str | None = None,
         preview: bool = True,
+        active_before: datetime | None = None,
     ) -> ConversationList:
         """
         Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
@@ -529,6 +531,7 @@ class UserStorage:
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
             preview: Whether to return the beginning of each conversation's last message.
+            active_before: Only those that were last active before this time.
 
         Raises:
             InvalidQueryError: The cursor is malformed, or the limit is below 1.
@@ -588,12 +591,34 @@ class UserStorage:
 
         Reads all of the user's conversations.
         """
-    async def purge_deleted_conversations(self, *, older_than: timedelta | None = None) -> int:
+    async def purge_deleted_conversations(
+        self, *, older_than: timedelta | None = None, conversation_id: str | None = None
+    ) -> int:
         """
         Delete soft-deleted conversations and their messages for good. Returns how many conversations.
 
         Args:
             older_than: Only those that were deleted at least this long ago; None: all.
+            conversation_id: Only this one; None: all.
+        """
+    async def list_tags(self) -> list[TagCount]:
+        """
+        Return the tags of a user's conversations, in the order of their characters, with the number of conversations.
+
+        Reads all of the user's conversations.
+        """
+    async def replace_tag(
+        self, tag: str | None, by: str | None, *, conversation_ids: Sequence[str] | None = None
+    ) -> list[str]:
+        """
+        Replace a tag of a user's conversations, archived and soft-deleted ones included. Returns the ids changed.
+
+        Args:
+            tag: The tag to remove; None: only add *by*, to those that don't have it.
+            by: The tag to put in its place; None: only remove *tag*.
+            conversation_ids: Only among these, which *tag=None* needs; None: all that have the tag.
+
+        One statement for all. No conversation changes its place in the list.
         """
     async def prune(
         self,
@@ -692,7 +717,15 @@ class UserStorage:
 
         One round trip; four more if somebody is changing the conversation at that moment, whom the copy waits for.
         """
-    async def search(self, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
+    async def search(
+        self,
+        text: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        tag: str | None = None,
+        before: datetime | None = None,
+    ) -> SearchResults:
         """
         Search a user's conversations. Returns those that match, best first, each with its best matching message.
 
@@ -704,6 +737,8 @@ class UserStorage:
                 emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
             limit: The maximum number of conversations.
             after: The next_cursor of the page before, of the same search.
+            tag: Only conversations with this tag.
+            before: Only messages that were said before this time, and titles of conversations created before it.
 
         Raises:
             InvalidOptionError: The storage was created without search=True.

@@ -26,6 +26,7 @@ from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
 from voltmem._areas.sidebar import Sidebar
+from voltmem._areas.tags import Tags
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
@@ -76,6 +77,7 @@ class Storage(
     VoltAgentNames,
     AgentRuns,
     Sidebar,
+    Tags,
     Branches,
     Forks,
     Search,

@@ -27,6 +27,7 @@ from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.summaries import Summary
+from voltmem._areas.tags import TagCount
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
 from voltmem._areas.working_memory import MemorySchema, MemoryScope, MemoryVersion, MergeRules, ToolForm, WorkingMemory
@@ -966,6 +967,7 @@ class UserStorage:
         resource_id: str | None = None,
         tag: str | None = None,
         preview: bool = True,
+        active_before: datetime | None = None,
     ) -> ConversationList:
         """
         Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
@@ -980,6 +982,7 @@ class UserStorage:
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
             preview: Whether to return the beginning of each conversation's last message.
+            active_before: Only those that were last active before this time.
 
         Raises:
             InvalidQueryError: The cursor is malformed, or the limit is below 1.
@@ -1037,12 +1040,34 @@ class UserStorage:
 
         Reads all of the user's conversations.
         """
-    def purge_deleted_conversations(self, *, older_than: timedelta | None = None) -> int:
+    def purge_deleted_conversations(
+        self, *, older_than: timedelta | None = None, conversation_id: str | None = None
+    ) -> int:
         """
         Delete soft-deleted conversations and their messages for good. Returns how many conversations.
 
         Args:
             older_than: Only those that were deleted at least this long ago; None: all.
+            conversation_id: Only this one; None: all.
+        """
+    def list_tags(self) -> list[TagCount]:
+        """
+        Return the tags of a user's conversations, in the order of their characters, with the number of conversations.
+
+        Reads all of the user's conversations.
+        """
+    def replace_tag(
+        self, tag: str | None, by: str | None, *, conversation_ids: Sequence[str] | None = None
+    ) -> list[str]:
+        """
+        Replace a tag of a user's conversations, archived and soft-deleted ones included. Returns the ids changed.
+
+        Args:
+            tag: The tag to remove; None: only add *by*, to those that don't have it.
+            by: The tag to put in its place; None: only remove *tag*.
+            conversation_ids: Only among these, which *tag=None* needs; None: all that have the tag.
+
+        One statement for all. No conversation changes its place in the list.
         """
     def prune(
         self,
@@ -1141,7 +1166,15 @@ class UserStorage:
 
         One round trip; four more if somebody is changing the conversation at that moment, whom the copy waits for.
         """
-    def search(self, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
+    def search(
+        self,
+        text: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        tag: str | None = None,
+        before: datetime | None = None,
+    ) -> SearchResults:
         """
         Search a user's conversations. Returns those that match, best first, each with its best matching message.
 
@@ -1153,6 +1186,8 @@ class UserStorage:
                 emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
             limit: The maximum number of conversations.
             after: The next_cursor of the page before, of the same search.
+            tag: Only conversations with this tag.
+            before: Only messages that were said before this time, and titles of conversations created before it.
 
         Raises:
             InvalidOptionError: The storage was created without search=True.
@@ -1987,7 +2022,16 @@ class Storage:
         With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
         Without search=True there are none, and what *embed* raises is raised.
         """
-    def search(self, user_id: str, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
+    def search(
+        self,
+        user_id: str,
+        text: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        tag: str | None = None,
+        before: datetime | None = None,
+    ) -> SearchResults:
         """
         Search a user's conversations. Returns those that match, best first, each with its best matching message.
 
@@ -2000,6 +2044,8 @@ class Storage:
                 emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
             limit: The maximum number of conversations.
             after: The next_cursor of the page before, of the same search.
+            tag: Only conversations with this tag.
+            before: Only messages that were said before this time, and titles of conversations created before it.
 
         Raises:
             InvalidOptionError: The storage was created without search=True.
@@ -2100,6 +2146,26 @@ class Storage:
 
         Reads the messages that are set aside, like list_branches().
         """
+    def list_tags(self, user_id: str) -> list[TagCount]:
+        """
+        Return the tags of a user's conversations, in the order of their characters, with the number of conversations.
+
+        Reads all of the user's conversations.
+        """
+    def replace_tag(
+        self, user_id: str, tag: str | None, by: str | None, *, conversation_ids: Sequence[str] | None = None
+    ) -> list[str]:
+        """
+        Replace a tag of a user's conversations, archived and soft-deleted ones included. Returns the ids changed.
+
+        Args:
+            user_id: The user.
+            tag: The tag to remove; None: only add *by*, to those that don't have it.
+            by: The tag to put in its place; None: only remove *tag*.
+            conversation_ids: Only among these, which *tag=None* needs; None: all that have the tag.
+
+        One statement for all. No conversation changes its place in the list.
+        """
     def list_conversations(
         self,
         user_id: str,
@@ -2112,6 +2178,7 @@ class Storage:
         resource_id: str | None = None,
         tag: str | None = None,
         preview: bool = True,
+        active_before: datetime | None = None,
     ) -> ConversationList:
         """
         Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
@@ -2127,6 +2194,7 @@ class Storage:
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
             preview: Whether to return the beginning of each conversation's last message.
+            active_before: Only those that were last active before this time.
 
         Raises:
             InvalidQueryError: The cursor is malformed, or the limit is below 1.
@@ -2192,13 +2260,16 @@ class Storage:
 
         Reads all of the user's conversations.
         """
-    def purge_deleted_conversations(self, user_id: Owner = ..., *, older_than: timedelta | None = None) -> int:
+    def purge_deleted_conversations(
+        self, user_id: Owner = ..., *, older_than: timedelta | None = None, conversation_id: str | None = None
+    ) -> int:
         """
         Delete soft-deleted conversations and their messages for good. Returns how many conversations.
 
         Args:
             user_id: Only this user's; ANY_USER: all users', for a cleanup task.
             older_than: Only those that were deleted at least this long ago; None: all.
+            conversation_id: Only this one; None: all.
         """
     def add_history_entry(
         self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str

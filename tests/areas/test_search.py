@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from datetime import UTC, datetime
 from hashlib import sha256
 from unicodedata import category, is_normalized
 
@@ -553,3 +554,26 @@ def test_words_of_characters_that_grow_cost_little_more_than_others() -> None:
         words(("\ufdfa" * 199 + " ") * 100)
 
     assert normalised < 100 * 240 * 4
+
+
+# --- filters ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_search_is_limited_to_a_tag_and_a_time(storage: PostgresStorage) -> None:
+    """tag= finds in conversations with a tag only; before= what was said before, and titles of conversations before."""
+    for id, title in (("c1", None), ("c2", "Coat"), ("c3", None)):
+        await storage.create_conversation({"id": id, "user_id": "ada", "title": title})
+        await say(storage, id, "a coat", "the same coat")
+    await storage.tag_conversation("c2", ["work"])
+    await storage.tag_conversation("c3", ["work"])
+    second = await storage.get_message("ada", "c3", "m1")
+    assert second is not None
+
+    tagged = await storage.search("ada", "coat", tag="work")
+    assert [hit.conversation.id for hit in tagged.hits] == ["c2", "c3"]
+    earlier = await storage.search("ada", "coat", before=second.created_at)
+    assert {hit.conversation.id: hit.message_id for hit in earlier.hits} | {"c3": "m0"} == {
+        hit.conversation.id: hit.message_id for hit in earlier.hits
+    }
+    beginning = datetime(2020, 1, 1, tzinfo=UTC)
+    assert (await storage.search("ada", "coat", before=beginning)).hits == []

@@ -47,7 +47,7 @@ def searched(tables: Tables, text: str, *place: object) -> Sent:
     query = " & ".join(each.tsquery() for each in wanted).replace(USER, user_key("u7"))
     titles: list[object] = [[t.title_pattern() for t in wanted if t.without is excluded] for excluded in (False, True)]
     after = place or (None, None, None)
-    return SearchStatements(tables).search, ["u7", query, *titles, 21, *after, *title_expressions()]
+    return SearchStatements(tables).search, ["u7", query, *titles, 21, *after, *title_expressions(), None, None]
 
 
 def recalled(tables: Tables, text: str, conversation_id: str | None = None, after: datetime | None = None) -> Sent:

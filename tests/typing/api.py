@@ -44,6 +44,7 @@ from voltmem import (
     Storage,
     Summarize,
     Summary,
+    TagCount,
     TimelineEvent,
     Unset,
     UserConversations,
@@ -561,7 +562,9 @@ async def sidebar(ada: UserStorage) -> None:
     assert_type(await ada.list_deleted_conversations(limit=5), list[ConversationItem])
     assert_type(await ada.purge_deleted_conversations(older_than=timedelta(days=30)), int)
     assert_type(await ada.fork_conversation("c1", up_to="m1", id="c2"), Conversation)
-    assert_type(await ada.search("engines", limit=5), SearchResults)
+    assert_type(await ada.list_tags(), list[TagCount])
+    assert_type(await ada.replace_tag("work", None, conversation_ids=["c1"]), list[str])
+    assert_type(await ada.search("engines", limit=5, tag="work", before=None), SearchResults)
 
 
 async def watched(storage: Storage, ada: UserStorage) -> None:

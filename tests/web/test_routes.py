@@ -265,10 +265,32 @@ async def test_a_deletion_can_be_undone_until_it_is_purged(ada: httpx2.AsyncClie
     assert (await ada.get("/conversations/c1")).status_code == 404
     assert [item["id"] for item in (await get(ada, "/deleted"))["items"]] == ["c1"]
     assert (await ada.post("/conversations/c1/restore")).json() == before
+    assert (await ada.delete("/deleted/c1")).status_code == 404
     await ada.delete("/conversations/c1")
+    await ada.post("/conversations", json={"id": "c2"})
+    await ada.delete("/conversations/c2")
 
+    assert (await ada.delete("/deleted/c2")).status_code == 204
     assert (await ada.delete("/deleted")).json() == {"purged": 1}
     assert (await ada.post("/conversations/c1/restore")).status_code == 404
+
+
+async def test_a_tag_is_replaced_in_all_conversations_or_in_some(ada: httpx2.AsyncClient) -> None:
+    """PATCH /tags replaces, adds or removes a tag and answers which conversations it changed; GET /tags counts."""
+    for id in ("c1", "c2"):
+        await ada.post("/conversations", json={"id": id})
+        await ada.patch(f"/conversations/{id}", json={"tags": ["old"]})
+
+    assert (await ada.patch("/tags", json={"tag": "old", "by": "new"})).json() == {"conversationIds": ["c1", "c2"]}
+    removed = {"tag": "new", "conversationIds": ["c1"]}
+    assert (await ada.patch("/tags", json=removed)).json() == {"conversationIds": ["c1"]}
+    await ada.patch("/tags", json={"by": "also", "conversationIds": ["c1", "c2"]})
+    assert (await ada.patch("/tags", json={"by": "x"})).status_code == 422
+
+    assert (await get(ada, "/tags"))["items"] == [
+        {"tag": "also", "listed": 2, "archived": 0},
+        {"tag": "new", "listed": 1, "archived": 0},
+    ]
 
 
 async def test_a_fork_is_a_copy_with_a_place_of_its_own(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:

@@ -23,6 +23,7 @@ BODIES: dict[str, Any] = {
     "saveUIMessages": {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Psst"}]},
     "saveHistoryEntry": {"format": "ai-sdk/v6", "content": {"role": "user", "parts": []}},
     "createConversation": {"id": "c9"},
+    "replaceTag": {"tag": "secret", "by": "mine"},
     "setMemory": {"content": "My pin is mine"},
     "changeMemory": {"append": "My pin is mine"},
     "setConversationMemory": {"content": "My pin is mine"},

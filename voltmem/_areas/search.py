@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from voltmem._areas.area import Area, off_loop_if_long
@@ -12,7 +13,7 @@ from voltmem._areas.queries import CONVERSATION_COLUMNS, IS_INDEXED, ON_LINE, PA
 from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vectors, words
 from voltmem._model import Key, Model, String, Time
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key
+from voltmem._values import MAX_BIGINT, check_count, check_key_or_none, check_text, check_time, check_user, user_key
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import SEARCH_LIMIT, StorageOptions
@@ -146,12 +147,14 @@ class SearchStatements:
                     END AS rank
                 FROM {messages}
                 WHERE words @@ (SELECT $2::text::tsquery) AND {ON_LINE} AND {IS_INDEXED}
+                    AND {mostly("$12::timestamptz IS NULL OR created_at < $12")}
             ), best AS (
                 SELECT DISTINCT ON (conversation_id) conversation_id, message_id, rank
                 FROM found ORDER BY conversation_id, rank DESC, created_at DESC
             ), titled AS (
                 SELECT id FROM {conversations}
                 WHERE user_id = $1 AND deleted_at IS NULL
+                    AND {mostly("$12::timestamptz IS NULL OR created_at < $12")}
                     AND {tables.plain}(title, $9, $10) LIKE ALL ($3::text[])
                     AND NOT {tables.plain}(title, $9, $10) LIKE ANY ($4::text[])
             ), ranked AS (
@@ -162,6 +165,7 @@ class SearchStatements:
                 SELECT r.rank, r.message_id, c.*
                 FROM ranked AS r CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = r.id ORDER BY id) AS c
                 WHERE {mostly("c.user_id = $1 AND c.deleted_at IS NULL")}
+                    AND {mostly("$11::text IS NULL OR c.tags OPERATOR(pg_catalog.@>) ARRAY[$11::text]")}
                     AND ($6::float8 IS NULL OR (r.rank, c.updated_at, c.id) < ($6, $7::timestamptz, $8::text))
                 ORDER BY r.rank DESC, c.updated_at DESC, c.id DESC LIMIT $5::bigint
             )
@@ -222,7 +226,14 @@ class Search(Area):
     """The verbs about searching. PostgresStorage inherits from all areas."""
 
     async def search(
-        self, user_id: str, text: str, *, limit: int = SEARCH_LIMIT, after: str | None = None
+        self,
+        user_id: str,
+        text: str,
+        *,
+        limit: int = SEARCH_LIMIT,
+        after: str | None = None,
+        tag: str | None = None,
+        before: datetime | None = None,
     ) -> SearchResults:
         """
         Search a user's conversations. Returns those that match, best first, each with its best matching message.
@@ -236,6 +247,8 @@ class Search(Area):
                 emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
             limit: The maximum number of conversations.
             after: The next_cursor of the page before, of the same search.
+            tag: Only conversations with this tag.
+            before: Only messages that were said before this time, and titles of conversations created before it.
 
         Raises:
             InvalidOptionError: The storage was created without search=True.
@@ -250,6 +263,9 @@ class Search(Area):
         check_user("user_id", user_id, "a search reads the words of one user's conversations")
         check_text(text=text)
         check_count("limit", limit, minimum=1)
+        check_key_or_none(tag=tag)
+        if before is not None:
+            check_time("before", before)
         place = None if after is None else SearchCursor.of("after", after)
         check_search(self._options)
         wanted = terms(text)
@@ -264,6 +280,8 @@ class Search(Area):
             min(limit + 1, MAX_BIGINT),
             *((None, None, None) if place is None else (place.rank, place.updated_at, place.id)),
             *title_expressions(),
+            tag,
+            before,
         )
         shown = rows[:limit]
         hits = await off_loop_if_long(sum(len(row["text"] or "") for row in shown), _hits, shown, wanted)

@@ -118,6 +118,7 @@ class SidebarQuery:
     resource_id: str | None = None
     tag: str | None = None
     preview: bool = True
+    active_before: datetime | None = None
 
     def __post_init__(self) -> None:
         check_user("user_id", self.user_id)
@@ -126,6 +127,8 @@ class SidebarQuery:
         check_count("limit", self.limit, minimum=1)
         check_flag("archived", self.archived)
         check_flag("preview", self.preview)
+        if self.active_before is not None:
+            check_time("active_before", self.active_before)
         if self.pinned is not None:
             check_flag("pinned", self.pinned)
         if self.after is not None and self.before is not None:
@@ -146,6 +149,8 @@ class SidebarQuery:
             statement.where(mostly("resource_id = {}"), self.resource_id)
         if self.tag is not None:
             statement.where(mostly("tags OPERATOR(pg_catalog.@>) ARRAY[{}::text]"), self.tag)
+        if self.active_before is not None:
+            statement.where("updated_at < (SELECT {}::timestamptz)", self.active_before)
         for name, beyond in (("after", "<"), ("before", ">")):
             if getattr(self, name) is not None:
                 place = SidebarCursor.of(name, getattr(self, name))
@@ -247,6 +252,7 @@ class SidebarStatements:
         self.purge = f"""
             DELETE FROM {conversations}
             WHERE ($1::text IS NULL OR user_id = $1)
+                AND ($3::text IS NULL OR id = $3)
                 AND pg_catalog.statement_timestamp() - deleted_at >= coalesce($2::interval, '0 seconds')"""
         self.deleted = f"""
             {items_where(tables, "user_id = $1 AND deleted_at IS NOT NULL")}
@@ -274,6 +280,7 @@ class Sidebar(Area):
         resource_id: str | None = None,
         tag: str | None = None,
         preview: bool = True,
+        active_before: datetime | None = None,
     ) -> ConversationList:
         """
         Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
@@ -289,6 +296,7 @@ class Sidebar(Area):
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
             preview: Whether to return the beginning of each conversation's last message.
+            active_before: Only those that were last active before this time.
 
         Raises:
             InvalidQueryError: The cursor is malformed, or the limit is below 1.
@@ -296,7 +304,7 @@ class Sidebar(Area):
         Reads one row more than it returns, by the index ``{prefix}_conversations_in_sidebar``, and the last message of
         each. With a resource or a tag, also rows in between that don't match.
         """
-        query = SidebarQuery(user_id, limit, after, before, archived, pinned, resource_id, tag, preview)
+        query = SidebarQuery(user_id, limit, after, before, archived, pinned, resource_id, tag, preview, active_before)
         sql, arguments = query.sql(self._options.tables)
         found = [ConversationItem.from_row(row) for row in await self._executor.fetch(sql, *arguments)]
         page = found[:limit] if before is None else found[:limit][::-1]
@@ -402,7 +410,11 @@ class Sidebar(Area):
         return [ConversationItem.from_row(row) for row in rows]
 
     async def purge_deleted_conversations(
-        self, user_id: Owner = ANY_USER, *, older_than: timedelta | None = None
+        self,
+        user_id: Owner = ANY_USER,
+        *,
+        older_than: timedelta | None = None,
+        conversation_id: str | None = None,
     ) -> int:
         """
         Delete soft-deleted conversations and their messages for good. Returns how many conversations.
@@ -410,11 +422,13 @@ class Sidebar(Area):
         Args:
             user_id: Only this user's; ANY_USER: all users', for a cleanup task.
             older_than: Only those that were deleted at least this long ago; None: all.
+            conversation_id: Only this one; None: all.
         """
+        check_id_or_none(conversation_id=conversation_id)
         owner = check_owner("user_id", user_id)
         if older_than is not None and not isinstance(older_than, timedelta):
             raise InvalidInputError(f"older_than must be a timedelta, not {short_repr(older_than)}")
-        return await self._executor.execute(self._sql(SidebarStatements).purge, owner, older_than)
+        return await self._executor.execute(self._sql(SidebarStatements).purge, owner, older_than, conversation_id)
 
     async def _mark(self, statement: str, conversation_id: str, owner: Owner, *values: object) -> ConversationItem:
         check_id(conversation_id=conversation_id)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from voltmem._areas.sidebar import ConversationItem
 from voltmem._user import UserStorage
+from voltmem.errors import ConversationNotFoundError
 from voltmem.web._bodies import Given
 from voltmem.web._openapi import conversation_made, responses
 from voltmem.web._payloads import (
@@ -19,6 +20,7 @@ from voltmem.web._payloads import (
     Cursor,
     Deleted,
     Fork,
+    GivenTime,
     GivenTitle,
     Hits,
     Item,
@@ -30,7 +32,10 @@ from voltmem.web._payloads import (
     NewConversation,
     Purged,
     Reading,
+    Retagged,
     SearchCursor,
+    TagCounts,
+    TagReplacement,
     TimeZone,
     item_of,
     new_item,
@@ -59,6 +64,10 @@ async def list_conversations(
     resource_id: Annotated[
         Name | None, Query(alias="resourceId", description="Only conversations with this agent or project.")
     ] = None,
+    active_before: Annotated[
+        GivenTime | None,
+        Query(alias="activeBefore", description="Only conversations that were last active before this time."),
+    ] = None,
     preview: Annotated[bool, Query(description="Include the beginning of the last message.")] = True,
     time_zone: TimeZone = None,
 ) -> Response:
@@ -72,6 +81,7 @@ async def list_conversations(
         tag=tag,
         resource_id=resource_id,
         preview=preview,
+        active_before=active_before,
     )
     return JsonResponse(ItemPage.of(found, time_zone))
 
@@ -231,6 +241,35 @@ async def purge_deleted(mine: Mine) -> Response:
     return JsonResponse(Purged(purged=await mine.purge_deleted_conversations()))
 
 
+@routes.delete(
+    "/deleted/{conversationId}",
+    status_code=204,
+    response_class=Response,
+    responses=_ONE,
+    operation_id="purgeConversation",
+)
+async def purge_conversation(mine: Mine, conversationId: ConversationId) -> None:
+    """Delete one of the deleted conversations permanently."""
+    if not await mine.purge_deleted_conversations(conversation_id=conversationId):
+        raise ConversationNotFoundError(conversationId)
+
+
+# --- tags ---------------------------------------------------------------------------------------------------------
+
+
+@routes.get("/tags", response_model=TagCounts, responses=responses(), operation_id="listTags")
+async def list_tags(mine: Mine) -> Response:
+    """List the tags of the user's conversations, and how many conversations have each."""
+    return JsonResponse(TagCounts.model_validate({"items": await mine.list_tags()}))
+
+
+@routes.patch("/tags", response_model=Retagged, responses=responses(400, 413, 415), operation_id="replaceTag")
+async def replace_tag(mine: Mine, given: Given[TagReplacement]) -> Response:
+    """Replace a tag of all conversations that have it, or of some: archived and deleted ones included."""
+    changed = await mine.replace_tag(given.tag, given.by, conversation_ids=given.conversation_ids)
+    return JsonResponse(Retagged(conversation_ids=changed))
+
+
 @routes.delete("/me", response_model=Deleted, responses=responses(), operation_id="deleteMe")
 async def delete_me(mine: Mine) -> Response:
     """Delete all of the user's data permanently."""
@@ -252,6 +291,11 @@ async def search(
     ],
     limit: Limit = 20,
     after: SearchCursor = None,
+    tag: Annotated[Name | None, Query(description="Only conversations with this tag.")] = None,
+    before: Annotated[
+        GivenTime | None,
+        Query(description="Only messages said before this time, and titles of conversations created before it."),
+    ] = None,
 ) -> Response:
     """Search titles and messages. Returns conversations, best match first, each with its best message."""
-    return JsonResponse(Hits.of(await mine.search(q, limit=limit, after=after)))
+    return JsonResponse(Hits.of(await mine.search(q, limit=limit, after=after, tag=tag, before=before)))

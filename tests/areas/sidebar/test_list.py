@@ -323,3 +323,14 @@ def test_an_item_is_a_conversation() -> None:
     item = ConversationItem(id="c1", user_id="ada", created_at=START, updated_at=START)
 
     assert item.model_dump(by_alias=True)["titleIsAutomatic"] is False
+
+
+async def test_list_conversations_that_were_active_before_a_time(storage: PostgresStorage) -> None:
+    """active_before= lists those last active before a time, from any page on."""
+    await make(storage, 5)
+    at = (await storage.get_conversation_item("c3")).updated_at
+
+    page = await storage.list_conversations("ada", active_before=at, limit=2)
+    assert [item.id for item in page.items] == ["c2", "c1"]
+    page = await storage.list_conversations("ada", active_before=at, limit=2, after=page.next_cursor)
+    assert [item.id for item in page.items] == ["c0"]

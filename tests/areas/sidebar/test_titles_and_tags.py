@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.areas.sidebar.lists import make, walk
-from voltmem import ImportedConversation, InvalidInputError, PostgresStorage
+from voltmem import ImportedConversation, InvalidInputError, PostgresStorage, TagCount
 
 
 async def test_rename_conversation_by_a_model_keeps_a_persons_title(storage: PostgresStorage) -> None:
@@ -71,3 +71,34 @@ async def test_tag_conversation_takes_tags_that_can_be_listed(storage: PostgresS
     with pytest.raises(InvalidInputError, match="1000 bytes"):
         ImportedConversation.of({"tags": [longest + "x"]})
     assert await walk(storage, 5, tag=longest) == ["c0"]
+
+
+async def test_replace_tag_changes_all_that_have_it_or_some(storage: PostgresStorage) -> None:
+    """replace_tag() replaces, adds or removes a tag, each once, and list_tags() counts; the order of the list stays."""
+    await make(storage, 4)
+    ids = ["c0", "c1", "c2", "c3"]
+    for id, tags in zip(ids, (["a", "x"], ["a", "b"], ["a"], []), strict=True):
+        await storage.tag_conversation(id, tags)
+    await storage.archive_conversation("c1")
+    await storage.soft_delete_conversation("c2")
+    assert await storage.list_tags("ada") == [
+        TagCount(tag="a", listed=1, archived=1),
+        TagCount(tag="b", listed=0, archived=1),
+        TagCount(tag="x", listed=1, archived=0),
+    ]
+
+    assert await storage.replace_tag("bob", "a", "b") == []
+    assert await storage.replace_tag("ada", "a", "b") == ["c0", "c1", "c2"]  # the deleted one, too
+    assert await storage.replace_tag("ada", "a", "b") == []
+    assert await storage.replace_tag("ada", None, "x", conversation_ids=["c0", "c3"]) == ["c3"]
+    assert await storage.replace_tag("ada", "b", None, conversation_ids=["c1", "c3"]) == ["c1"]
+
+    await storage.restore_conversation("c2")
+    items = {item.id: item.tags for item in (await storage.list_conversations("ada")).items}
+    assert items == {"c0": ["x", "b"], "c2": ["b"], "c3": ["x"]}
+    assert (await storage.get_conversation_item("c1")).tags == []
+    assert await walk(storage, 5) == ["c3", "c2", "c0"]
+    with pytest.raises(InvalidInputError, match="tag is None"):
+        await storage.replace_tag("ada", None, "b")
+    with pytest.raises(InvalidInputError, match="tag is None"):
+        await storage.replace_tag("ada", None, None, conversation_ids=["c0"])
