@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,11 @@ from tests.conftest import time_zone_at
 from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ACTIONS = [
+    *("Rename", "Pin", "Move to a folder …", "Select", "Open in a new tab", "Share …"),
+    *("Export as Markdown", "Export as JSON", "Archive", "Delete"),
+]
 
 
 async def made(mine: UserStorage, *titles: str) -> list[str]:
@@ -368,13 +375,125 @@ async def test_the_open_conversation_has_the_same_menu(mine: UserStorage, open_t
     tab = await open_tab(f"/c/{ids[0]}")
 
     await tab.page.get_by_role("button", name="Actions for this conversation").click()
-    await expect(tab.page.get_by_role("menuitem")).to_have_text(["Rename", "Pin", "Archive", "Delete"])
+    await expect(tab.page.get_by_role("menuitem")).to_have_text(ACTIONS)
     await tab.page.get_by_role("menuitem", name="Rename").click()
     await tab.page.get_by_role("textbox", name="Title").fill("Better")
     await tab.page.keyboard.press("Enter")
 
     await expect(tab.heading).to_have_text("Better")
     await expect(tab.titles).to_have_text(["Better"])
+
+
+async def test_a_right_click_opens_the_menu_where_it_is(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A right click opens a row's menu at the pointer, the menu key at its button; with Shift the browser opens its."""
+    await made(mine, "First", "Second")
+    tab = await open_tab()
+    menu = tab.page.get_by_role("menu")
+
+    await tab.link("Second").click(button="right", position={"x": 30, "y": 10})
+    await expect(tab.page.get_by_role("menuitem")).to_have_text(ACTIONS)
+    at, row = await menu.bounding_box(), await tab.link("Second").bounding_box()
+    assert at is not None and row is not None
+    assert 28 < at["x"] - row["x"] < 32
+    assert 8 < at["y"] - row["y"] < 18
+    await tab.page.keyboard.press("Escape")
+    await expect(menu).to_be_hidden()
+    await tab.link("First").focus()
+    await tab.page.keyboard.press("Shift+F10")
+    await expect(tab.page.get_by_role("menuitem", name="Rename")).to_be_focused()
+    await tab.page.keyboard.press("Escape")
+    await expect(tab.link("First")).to_be_focused()
+    await tab.link("First").click(button="right", modifiers=["Shift"])
+    await expect(menu).to_be_hidden()
+
+
+async def test_the_trash_gives_back_or_deletes_for_good(mine: UserStorage, open_tab: OpenTab) -> None:
+    """The trash lists what was deleted, here or elsewhere, restores it, and deletes it for good after a question."""
+    ids = await made(mine, "First", "Second", "Third", "Fourth", "Fifth")
+    tab = await open_tab()
+    dialog = tab.page.get_by_role("dialog")
+
+    await tab.choose("First", "Delete")
+    await tab.page.get_by_role("button", name="Trash").click()
+    await expect(tab.page.get_by_role("button", name="Back to all conversations")).to_be_focused()
+    await expect(tab.titles).to_have_text(["First"])
+    for id in ids[1:4]:
+        await mine.soft_delete_conversation(id)
+    await expect(tab.titles).to_have_text(["Fourth", "Third", "Second", "First"])
+    await tab.row("First").click()
+    await tab.page.get_by_role("menuitem", name="Restore").click()
+    await expect(tab.titles).to_have_text(["Fourth", "Third", "Second"])
+
+    await tab.page.get_by_role("button", name="Fourth", exact=False).first.focus()
+    await tab.page.keyboard.press("Delete")
+    await expect(dialog).to_contain_text("“Fourth” and all of its messages will be gone.")
+    await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    await tab.page.keyboard.press("Enter")
+    await expect(dialog).to_be_hidden()
+    await tab.page.keyboard.press("Delete")
+    await dialog.get_by_role("button", name="Delete for good").click()
+    await expect(tab.titles).to_have_text(["Third", "Second"])
+    assert [item.title for item in await mine.list_deleted_conversations()] == ["Third", "Second"]
+    await tab.page.get_by_role("button", name="Empty the trash …").click()
+    await dialog.get_by_role("button", name="Empty the trash").click()
+    await expect(tab.page.get_by_text("The trash is empty.")).to_be_visible()
+    assert await mine.list_deleted_conversations() == []
+
+    await tab.page.get_by_role("button", name="Back to all conversations").click()
+    await expect(tab.titles).to_have_text(["First", "Fifth"])
+
+
+async def test_a_conversation_is_exported(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A conversation is saved whole, however long, as Markdown with who said it, or as JSON, under its title."""
+    conversation = await mine.create_conversation({"title": "Bread: a/b?"})
+    said = [{"role": ("user", "assistant")[n % 2], "content": f"Message {n}"} for n in range(230)]
+    await mine.add_messages([*said, {"role": "assistant", "content": "An *end*"}], conversation.id)
+    tab = await open_tab()
+
+    async def saved(action: str) -> tuple[str, str]:
+        async with tab.page.expect_download() as started:
+            await tab.choose("Bread: a/b?", action)
+        download = await started.value
+        return download.suggested_filename, Path(await download.path()).read_text()
+
+    name, text = await saved("Export as Markdown")
+    assert name == "Bread a b.md"
+    assert text.startswith("# Bread: a/b?\n\n## You · ")
+    assert re.findall(r"^Message (\d+)$", text, re.MULTILINE) == [str(n) for n in range(230)]
+    assert text.endswith("\n\nAn *end*\n")
+    name, text = await saved("Export as JSON")
+    exported = json.loads(text)
+    assert name == "Bread a b.json"
+    assert exported["conversation"]["id"] == conversation.id
+    assert [each["parts"][0]["text"] for each in exported["messages"]][-2:] == ["Message 229", "An *end*"]
+
+
+async def test_a_link_shows_strangers_a_conversation(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A link is made and copied, leads a stranger to what was said until then, and is revoked."""
+    ids = await made(mine, "First")
+    await mine.add_message({"role": "assistant", "content": "A **bold** answer"}, ids[0])
+    tab = await open_tab()
+    dialog = tab.page.get_by_role("dialog", name="Share “First”")
+
+    await tab.choose("First", "Share …")
+    await dialog.get_by_role("button", name="Create a link").click()
+    await expect(dialog.get_by_role("button", name=re.compile("^Copy"))).to_have_text("Copied")
+    address = await tab.page.evaluate("navigator.clipboard.readText()")
+    await expect(dialog.get_by_role("textbox")).to_have_value(address)
+    await mine.add_message({"role": "user", "content": "Between us"}, ids[0])
+
+    stranger = await tab.page.context.browser.new_page()  # type: ignore[union-attr]
+    await stranger.goto(address)
+    await expect(stranger.get_by_role("heading", level=1)).to_have_text("First")
+    await expect(stranger.get_by_role("article")).to_have_text(["About First", "A bold answer"])
+    await expect(stranger.locator("strong")).to_have_text("bold")
+    await dialog.get_by_role("button", name=re.compile("^Revoke")).click()
+    await expect(dialog.get_by_role("listitem")).to_have_count(0)
+    await stranger.reload()
+    await expect(
+        stranger.get_by_text("This link doesn’t lead anywhere: it is wrong, or it was revoked.")
+    ).to_be_visible()
+    await stranger.close()
 
 
 async def test_what_was_not_read_has_a_dot(mine: UserStorage, open_tab: OpenTab) -> None:

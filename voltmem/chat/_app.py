@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from voltmem import __version__
@@ -30,6 +31,7 @@ from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._routes import chat_routes
 from voltmem.web import router
 from voltmem.web._problems import handle_error, internal_error
+from voltmem.web._shares import UNLISTED
 from voltmem.web._signed_in import read_when_signed_in, sign_in
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -114,6 +116,16 @@ _pages: Final = APIRouter()
 @_pages.get("/c/{conversation_id}")
 def page(request: Request) -> HTMLResponse:
     """Return the page, with the path under which it is mounted."""
+    return _page(request, "index.html")
+
+
+@_pages.get("/shared/{token}")
+def shared_page(request: Request) -> HTMLResponse:
+    """Return the page that a public link leads to. It needs no user, and asks the API for what the link shows."""
+    return _page(request, "shared.html", UNLISTED)
+
+
+def _page(request: Request, name: str, headers: Mapping[str, str] = MappingProxyType({})) -> HTMLResponse:
     base = request.scope.get("root_path", "").rstrip("/") + "/"
-    text = (_STATIC / "index.html").read_text(encoding="utf-8").replace("{base}", escape(base))
-    return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
+    text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}", escape(base))
+    return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", **headers})

@@ -2,9 +2,10 @@
 
 import { addressOf, base } from "./addresses.js";
 import * as api from "./api.js";
-import { element } from "./dom.js";
+import { element, focusedElement } from "./dom.js";
+import { toggle } from "./selection.js";
 import { receive, removed, titleOf } from "./store.js";
-import { showError, toast } from "./toast.js";
+import { later, showError, toast } from "./toast.js";
 
 let navigate;
 
@@ -12,13 +13,33 @@ export function startActions(options) {
   ({ navigate } = options);
 }
 
-/** Return the entries of a conversation's menu. rename is called to edit the title in place. */
-export const actionsFor = (item, rename) => [
+/** Return the entries of a conversation's menu at a place. rename is called to edit the title in place. */
+export const actionsFor = (item, rename, place) => (item.deletedAt ? actionsInTrash(item) : actionsInList(item, rename, place));
+
+const actionsInList = (item, rename, place) => [
   { name: "Rename", icon: "rename", onSelect: rename },
   { name: item.pinned ? "Unpin" : "Pin", icon: item.pinned ? "unpin" : "pin", onSelect: () => pin(item) },
-  { name: item.archived ? "Unarchive" : "Archive", icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item) },
+  { name: "Move to a folder …", icon: "folder", onSelect: () => chooseFolder(place, [item]) },
+  { name: "Select", icon: "select", onSelect: () => toggle(item.id) },
+  { name: "Open in a new tab", icon: "open", onSelect: () => open(addressOf(item.id), "_blank") },
+  { name: "Share …", icon: "share", onSelect: () => later(import("./share.js"), ({ openShare }) => openShare(item)), isFirst: true },
+  { name: "Export as Markdown", icon: "download", onSelect: () => download(item, "md") },
+  { name: "Export as JSON", icon: "code", onSelect: () => download(item, "json") },
+  { name: item.archived ? "Unarchive" : "Archive", icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item), isFirst: true },
   { name: "Delete", icon: "delete", onSelect: () => remove(item), isDangerous: true },
 ];
+
+const actionsInTrash = (item) => [
+  { name: "Restore", icon: "undo", onSelect: () => restore(item) },
+  { name: "Select", icon: "select", onSelect: () => toggle(item.id) },
+  { name: "Delete for good …", icon: "delete", onSelect: () => purge(item), isDangerous: true },
+];
+
+/** Let the user choose a folder for conversations, in a menu at a place. */
+export const chooseFolder = (place, items, onMove = () => {}) =>
+  later(import("./retag.js"), (retag) => retag.chooseFolder(place, items, onMove));
+
+const download = (item, format) => later(import("./export.js"), (exporting) => exporting.download(item, format));
 
 const change = (item, changes) => receive(api.change(item.id, changes));
 
@@ -34,7 +55,9 @@ async function archive(item) {
   }
 }
 
+/** Delete a conversation; for good, if it is in the trash. */
 export async function remove(item) {
+  if (item.deletedAt) return purge(item);
   const path = addressOf(item.id);
   const wasOpen = location.pathname === path; // now: the event of the deletion may close it before the answer is here
   try {
@@ -46,14 +69,36 @@ export async function remove(item) {
   }
 }
 
+const purge = (item) =>
+  later(import("./dialog.js"), async ({ confirmed }) => {
+    const text = `“${titleOf(item)}” and all of its messages will be gone. This can’t be undone.`;
+    if (!(await confirmed("Delete for good?", text, "Delete for good"))) return;
+    await api.purge(item.id);
+    removed(item.id);
+  });
+
+/** Delete everything in the trash for good, after a confirmation. Resolves to whether it was done. */
+export const emptyTrash = () =>
+  later(import("./dialog.js"), async ({ confirmed }) => {
+    const text = "All conversations in it, and all of their messages, will be gone. This can’t be undone.";
+    if (!(await confirmed("Empty the trash?", text, "Empty the trash"))) return false;
+    await api.purgeAll();
+    return true;
+  });
+
 /** Undo the deletion. Opens the conversation again if it was open and no other was opened meanwhile. */
 async function restore(item, path) {
   try {
     await receive(api.restore(item.id));
-    if (path && location.pathname === base) navigate(path);
+    reopen(path);
   } catch (error) {
     showError(error);
   }
+}
+
+/** Open the conversation that was open before, unless another one was opened meanwhile. */
+export function reopen(path) {
+  if (path && location.pathname === base) navigate(path);
 }
 
 /** Edit the title in place. Enter or leaving the box renames the conversation, Escape cancels. */
@@ -75,7 +120,7 @@ export function renameIn(place, item, onEnd) {
     if (event.key === "Enter" || event.key === "Escape") end(event.key === "Enter");
   });
   // Deferred until the new focus is known: a moved row is focused again, and so is a window that becomes active.
-  box.addEventListener("blur", () => queueMicrotask(() => box.isConnected && document.activeElement !== box && end(true)));
+  box.addEventListener("blur", () => queueMicrotask(() => box.isConnected && focusedElement() !== box && end(true)));
   place.replaceChildren(box);
   box.focus();
   box.select();

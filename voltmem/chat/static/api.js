@@ -62,6 +62,18 @@ export async function messages(id, query) {
 // A message without parts says nothing by itself, such as the result of a tool, which is in the part of its call.
 const said = ({ id, createdAt, metadata, uiMessage }) => ({ id, createdAt, metadata, role: null, parts: [], ...uiMessage });
 
+export const deleted = () => call("GET", "deleted");
+export const purge = (id) => call("DELETE", `deleted/${encodeURIComponent(id)}`);
+export const purgeAll = () => call("DELETE", "deleted");
+
+export const tags = () => call("GET", "tags");
+export const replaceTag = (body) => call("PATCH", "tags", { body });
+
+export const shares = (id) => call("GET", `${at(id)}/shares`);
+export const share = (id) => call("POST", `${at(id)}/share`, { body: {} });
+export const revoke = (token) => call("DELETE", `shares/${encodeURIComponent(token)}`);
+export const shared = (token, after) => call("GET", `shared/${encodeURIComponent(token)}`, { query: { after } });
+
 export const search = (q, after, signal) => call("GET", "search", { query: { q, after }, signal });
 
 /** Ask a question. Resolves to the events of its answer. */

@@ -6,8 +6,9 @@ import * as api from "./api.js";
 import { focusComposer, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
 import { byId, icon } from "./dom.js";
+import { startDrag } from "./drag.js";
 import { setDrawer, startDrawer } from "./drawer.js";
-import { reload, setCurrent, showArchived, startList } from "./list.js";
+import { reload, setCurrent, showView, startList } from "./list.js";
 import { openMenu } from "./menu.js";
 import * as search from "./search.js";
 import { changed, listen, removed, titleOf } from "./store.js";
@@ -69,7 +70,8 @@ function showHead() {
 
 menuButton.addEventListener("click", () => {
   const item = conversation.openItem();
-  openMenu(menuButton, actionsFor(item, () => renameIn(title, item, () => (showHead(), menuButton.focus()))));
+  const rename = () => renameIn(title, item, () => (showHead(), menuButton.focus()));
+  openMenu(menuButton, actionsFor(item, rename, menuButton));
 });
 
 listen((id, item) => {
@@ -136,15 +138,14 @@ function newChat(event) {
   focusComposer();
 }
 
-const archive = byId("archive");
-archive.addEventListener("click", () => {
-  const isWanted = archive.getAttribute("aria-pressed") !== "true";
-  archive.setAttribute("aria-pressed", String(isWanted));
-  archive.querySelector("span").textContent = isWanted ? "Back to all conversations" : "Archived";
-  archive.querySelector("svg").replaceWith(icon(isWanted ? "back" : "archive"));
+/** Show a view of the list, and move the focus to the button that leads back. */
+function show(view) {
   search.clear();
-  showArchived(isWanted);
-});
+  showView(view);
+  byId(view === "all" ? "new-chat" : "show-all").focus();
+}
+
+for (const view of ["all", "archived", "trash"]) byId(`show-${view}`).addEventListener("click", () => show(view));
 
 const THEMES = { system: "light", light: "dark", dark: "system" };
 
@@ -173,6 +174,7 @@ conversation.startConversation({ navigate });
 startActions({ navigate });
 startComposer({ send: conversation.send, stop: conversation.stop });
 startList();
+startDrag();
 search.startSearch();
 startDrawer();
 showTheme();

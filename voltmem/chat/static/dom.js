@@ -14,7 +14,14 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-export const byId = (id) => document.getElementById(id);
+// What the modules work in: the page, or the shadow root of <voltmem-sidebar> in the page of another application.
+let root = document;
+export const setRoot = (shadow) => (root = shadow);
+export const byId = (id) => root.getElementById(id);
+export const focusedElement = () => root.activeElement;
+
+/** Add elements to the end of the page, or of the shadow root. */
+export const appendToPage = (...made) => (root === document ? document.body : root).append(...made);
 
 export function icon(name) {
   const space = "http://www.w3.org/2000/svg";

@@ -3,7 +3,7 @@
 import { actionsFor, remove, renameIn } from "./actions.js";
 import { addressOf } from "./addresses.js";
 import { element, icon } from "./dom.js";
-import { openMenu } from "./menu.js";
+import { onContextMenu, openMenu } from "./menu.js";
 import { titleOf } from "./store.js";
 
 export class Row {
@@ -28,8 +28,14 @@ export class Row {
       { type: "button", class: "row-menu icon-button", "aria-haspopup": "menu", "aria-expanded": "false" },
       icon("more"),
     );
-    this.button.addEventListener("click", () => openMenu(this.button, actionsFor(this.#item, () => this.rename())));
+    this.button.addEventListener("click", () => this.#openMenu());
     this.element = element("li", { class: "row", "data-id": id }, this.link, this.#slot, this.button);
+    onContextMenu(this.element, (point) => this.#openMenu(point));
+    this.link.addEventListener("click", (event) => {
+      if (!this.#item.deletedAt || event.defaultPrevented) return; // prevented: it was selected
+      event.preventDefault();
+      this.#openMenu();
+    });
   }
 
   show(item, isCurrent) {
@@ -46,6 +52,21 @@ export class Row {
     else this.link.removeAttribute("aria-current");
   }
 
+  /** Show whether conversations are being selected, and whether this one is. */
+  mark(isSelecting, isSelected) {
+    // What is deleted can't be opened: its row opens the menu.
+    const role = isSelecting ? "checkbox" : this.#item.deletedAt ? "button" : null;
+    if (role === this.link.getAttribute("role") && String(isSelected) === this.link.getAttribute("aria-checked")) return;
+    for (const [name, value] of [["role", role], ["aria-checked", isSelecting ? String(isSelected) : null]]) {
+      if (value === null) this.link.removeAttribute(name);
+      else this.link.setAttribute(name, value);
+    }
+  }
+
+  #openMenu(point) {
+    openMenu(this.button, actionsFor(this.#item, () => this.rename(), this.button), point);
+  }
+
   /** Set whether the Tab key reaches this row. */
   setTabStop(isTabStop) {
     if (isTabStop === this.#isTabStop) return;
@@ -54,6 +75,7 @@ export class Row {
   }
 
   rename() {
+    if (this.#item.deletedAt) return;
     this.link.hidden = true;
     this.#slot.hidden = false;
     renameIn(this.#slot, this.#item, () => {

@@ -3,7 +3,7 @@
 import { addressOf } from "./addresses.js";
 import * as api from "./api.js";
 import { announce, byId, element, marked, whenNear } from "./dom.js";
-import { focusList } from "./list.js";
+import { focusFirst } from "./sections.js";
 import { listen, titleOf } from "./store.js";
 import { showError } from "./toast.js";
 
@@ -30,7 +30,7 @@ export function startSearch() {
   });
   box.addEventListener("keydown", (event) => {
     if (event.isComposing) return; // an input method is composing a word
-    const action = { Escape: box.value && clear, ArrowDown: results.hidden ? focusList : () => move(0), Enter: openBest }[event.key];
+    const action = { Escape: box.value && clear, ArrowDown: results.hidden ? focusFirst : () => move(0), Enter: openBest }[event.key];
     if (!action) return;
     event.preventDefault();
     action();

@@ -31,6 +31,21 @@ export function toast(text, { action, onAction, isError = false } = {}) {
   wait();
 }
 
+/** Call a function of a module that is loaded when it is first needed, and show what goes wrong. */
+export async function later(loading, use) {
+  let loaded;
+  try {
+    loaded = await loading;
+  } catch {
+    return toast("This part of the page couldn’t be loaded. Try it again.", { isError: true });
+  }
+  try {
+    return await use(loaded);
+  } catch (error) {
+    showError(error);
+  }
+}
+
 /** Show an error. A cancelled request is not an error. */
 export function showError(error) {
   if (error.name === "AbortError") return;

@@ -1,0 +1,66 @@
+// A conversation as a file: Markdown for people, JSON for programs.
+
+import * as api from "./api.js";
+import { element } from "./dom.js";
+import { titleOf } from "./store.js";
+
+const PAGE = 200;
+const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+export async function download(item, format) {
+  const messages = await all(item.id);
+  const [text, type] = format === "md" ? [asMarkdown(item, messages), "text/markdown"] : [asJson(item, messages), "application/json"];
+  const href = URL.createObjectURL(new Blob([text], { type }));
+  element("a", { href, download: `${fileName(titleOf(item))}.${format}` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000); // the browser may begin to read it later
+}
+
+async function all(id) {
+  const messages = [];
+  let page;
+  do {
+    page = await api.messages(id, { limit: PAGE, before: messages[0]?.id });
+    messages.unshift(...page.items);
+  } while (page.hasMore);
+  return messages;
+}
+
+/** Return a name that every file system takes. */
+const fileName = (title) => title.replace(/[\p{C}\\/:*?"<>|.]+/gu, " ").replace(/\s+/g, " ").trim().slice(0, 80) || "conversation";
+
+function asJson({ id, title, tags, createdAt, updatedAt, metadata }, messages) {
+  const said = messages.map(({ id, role, createdAt, metadata, parts }) => ({ id, role, createdAt, metadata, parts }));
+  return JSON.stringify({ conversation: { id, title, tags, createdAt, updatedAt, metadata }, messages: said }, null, 2);
+}
+
+const SPEAKERS = { user: "You", assistant: "Assistant", system: "System" };
+
+function asMarkdown(item, messages) {
+  const sections = messages.flatMap(({ role, createdAt, parts }) => {
+    const said = parts.map(written).filter(Boolean);
+    return said.length ? [`## ${SPEAKERS[role] ?? role} · ${TIME.format(new Date(createdAt))}`, ...said] : [];
+  });
+  return [`# ${titleOf(item)}`, ...sections].join("\n\n") + "\n";
+}
+
+/** Return a part of a message as Markdown; nothing for a part that says nothing to people. */
+function written(part) {
+  if (part.type === "text") return part.text;
+  if (part.type === "reasoning") return part.text && quoted(`*Reasoning:* ${part.text}`);
+  if (part.type === "file") return link(part.filename || part.mediaType, part.url.startsWith("data:") ? null : part.url);
+  if (part.type === "data-file") return `[${part.data.filename ?? part.data.mediaType ?? "A file"}]`;
+  if (part.type === "source-url") return link(part.title || part.url, part.url);
+  if (part.type === "source-document") return `[${part.title || "A document"}]`;
+  if (!part.toolCallId) return "";
+  const values = [part.input, part.errorText ?? part.output].filter((value) => value !== undefined && value !== null);
+  return [`**${part.toolName ?? part.type.slice("tool-".length)}**`, ...values.map(asCode)].join("\n\n");
+}
+
+const quoted = (text) => text.replace(/^/gm, "> ");
+const link = (name, address) => (address ? `[${name}](<${new URL(address, location)}>)` : `[${name}]`);
+
+function asCode(value) {
+  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  const fence = "`".repeat(Math.max(3, ...(text.match(/`+/g) ?? []).map((each) => each.length + 1)));
+  return `${fence}\n${text}\n${fence}`;
+}

@@ -1,0 +1,62 @@
+// The head of a folder in the list: a button that opens and closes it, and a button for its menu.
+
+import { element, icon } from "./dom.js";
+import { onContextMenu, openMenu } from "./menu.js";
+import { later } from "./toast.js";
+
+export class FolderHead {
+  #count = element("span", { class: "folder-count" });
+  #setOpen;
+
+  constructor(name, isOpen, setOpen) {
+    this.id = `folder:${name}`;
+    this.name = name;
+    this.isOpen = isOpen;
+    this.#setOpen = setOpen;
+    this.link = element(
+      "button",
+      { type: "button", class: "row-link folder-name", onclick: () => this.open(!this.isOpen) },
+      icon("chevron"),
+      icon("folder"),
+      element("span", { class: "row-title", dir: "auto" }, name),
+      this.#count,
+    );
+    this.button = element(
+      "button",
+      { type: "button", class: "row-menu icon-button", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": `Actions for the folder ${name}` },
+      icon("more"),
+    );
+    this.button.addEventListener("click", () => this.#openMenu());
+    this.element = element("div", { class: "row folder-head", "data-id": this.id }, this.link, this.button);
+    onContextMenu(this.element, (point) => this.#openMenu(point));
+  }
+
+  show(count) {
+    this.#count.textContent = count || "";
+    this.link.setAttribute("aria-expanded", String(this.isOpen));
+  }
+
+  setTabStop(isTabStop) {
+    for (const part of [this.link, this.button]) part.tabIndex = isTabStop ? 0 : -1;
+  }
+
+  open(isWanted) {
+    this.#setOpen(this.name, isWanted);
+  }
+
+  rename() {
+    later(import("./retag.js"), ({ renameFolder }) => renameFolder(this.name));
+  }
+
+  remove() {
+    later(import("./retag.js"), ({ removeFolder }) => removeFolder(this.name));
+  }
+
+  #openMenu(point) {
+    const actions = [
+      { name: "Rename …", icon: "rename", onSelect: () => this.rename() },
+      { name: "Remove the folder", icon: "delete", onSelect: () => this.remove(), isDangerous: true },
+    ];
+    openMenu(this.button, actions, point);
+  }
+}

@@ -1,0 +1,80 @@
+// Moving conversations between folders, and renaming and removing folders: changes of tags, each with one way back.
+
+import * as api from "./api.js";
+import { asked } from "./dialog.js";
+import { folderOf, tagOf } from "./foldertags.js";
+import { folderNames, forget, loadFolders, make } from "./folders.js";
+import { reload } from "./list.js";
+import { openMenu } from "./menu.js";
+import { changed, find, titleOf } from "./store.js";
+import { later, showError, toast } from "./toast.js";
+
+/** Let the user choose a folder for these conversations, in a menu at a button. onMove is called when they move. */
+export function chooseFolder(button, items, onMove) {
+  const here = items.every((item) => folderOf(item) === folderOf(items[0])) ? folderOf(items[0]) : null;
+  const names = folderNames().sort(new Intl.Collator(undefined, { numeric: true }).compare);
+  const go = (name) => (onMove(), move(items, name));
+  const makeAndGo = () => later(make(), (name) => name && go(name));
+  openMenu(button, [
+    ...names.filter((name) => name !== here).map((name) => ({ name, icon: "folder", onSelect: () => go(name) })),
+    { name: "New folder …", icon: "plus", onSelect: makeAndGo, isFirst: names.length > (here ? 1 : 0) },
+    ...(items.some((item) => folderOf(item)) ? [{ name: here ? `Out of “${here}”` : "Out of their folders", icon: "back", onSelect: () => go(null) }] : []),
+  ]);
+}
+
+/** Move conversations into a folder; out of theirs, if name is null. */
+export async function move(items, name) {
+  const from = new Map(items.map((item) => [item.id, folderOf(item)]));
+  const moved = items.filter((item) => folderOf(item) !== name);
+  if (!moved.length) return;
+  try {
+    await retag(moved, () => name);
+  } catch (error) {
+    return showError(error);
+  }
+  const what = moved.length === 1 ? `“${titleOf(moved[0])}”` : `${moved.length} conversations`;
+  const text = name === null ? `Moved ${what} out of ${moved.length === 1 ? "its folder" : "their folders"}` : `Moved ${what} to “${name}”`;
+  const undo = () => retag(moved.map(({ id }) => find(id)).filter(Boolean), ({ id }) => from.get(id)).catch(showError);
+  toast(text, { action: "Undo", onAction: undo });
+}
+
+/** Put each conversation into the folder that target(item) returns, with a request for each pair of folders. */
+async function retag(items, target) {
+  const groups = Map.groupBy?.(items, pair) ?? groupedBy(items, pair);
+  function pair(item) {
+    return JSON.stringify([folderOf(item), target(item)]);
+  }
+  for (const [key, each] of groups) {
+    const [tag, by] = JSON.parse(key).map((name) => (name === null ? undefined : tagOf(name)));
+    await api.replaceTag({ tag, by, conversationIds: each.map(({ id }) => id) });
+    for (const item of each) changed({ ...item, tags: [...item.tags.filter((old) => old !== tag), ...(by ? [by] : [])] });
+  }
+}
+
+function groupedBy(items, key) {
+  const groups = new Map();
+  for (const item of items) groups.set(key(item), [...(groups.get(key(item)) ?? []), item]);
+  return groups;
+}
+
+// --- folders ----------------------------------------------------------------------------------------------------
+
+export async function renameFolder(name) {
+  const newName = await asked(`Rename “${name}”`, "Name", "Rename", name);
+  if (!newName || newName === name) return;
+  await api.replaceTag({ tag: tagOf(name), by: tagOf(newName) });
+  forget(name, newName);
+  await Promise.all([loadFolders(), reload()]);
+}
+
+/** Remove a folder. What was in it stays, and is listed by its date again. */
+export async function removeFolder(name) {
+  const { conversationIds } = await api.replaceTag({ tag: tagOf(name) });
+  forget(name);
+  const undo = async () => {
+    if (conversationIds.length) await api.replaceTag({ by: tagOf(name), conversationIds }).catch(showError);
+    await Promise.all([loadFolders(), reload()]);
+  };
+  toast(`Removed the folder “${name}”`, { action: "Undo", onAction: undo });
+  await Promise.all([loadFolders(), reload()]);
+}

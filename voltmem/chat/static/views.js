@@ -1,0 +1,39 @@
+// The views of the list: all conversations, the archive, the trash. What each shows, and in which order.
+
+import * as api from "./api.js";
+import { folderOf } from "./foldertags.js";
+
+const byActivity = ({ pinned, updatedAt, id }) => [Number(pinned), Date.parse(updatedAt), updatedAt, id];
+const byDeletion = ({ deletedAt, id }) => [Date.parse(deletedAt), deletedAt, id];
+
+/** load(query) loads a page, has(item) says whether a conversation belongs there, and place(item) is compared. */
+export const VIEWS = {
+  all: {
+    load: (query) => api.conversations({ ...query, archived: false }),
+    has: (item) => !item.archived && !item.deletedAt && folderOf(item) === null, // a folder lists its own
+    place: byActivity,
+    none: "No conversations yet.",
+  },
+  archived: {
+    name: "Archived",
+    load: (query) => api.conversations({ ...query, archived: true }),
+    has: (item) => item.archived && !item.deletedAt,
+    place: byActivity,
+    none: "No archived conversations.",
+  },
+  trash: {
+    name: "Trash",
+    load: async () => ({ ...(await api.deleted()), nextCursor: null, hasMore: false }),
+    has: (item) => Boolean(item.deletedAt),
+    place: byDeletion,
+    group: { key: "deleted", label: "Deleted" },
+    none: "The trash is empty.",
+  },
+};
+
+/** Compare two items in the order of a view: the greater one is first. */
+export function compare(view, one, other) {
+  const [mine, others] = [view.place(one), view.place(other)];
+  const place = mine.findIndex((value, index) => value !== others[index]);
+  return place < 0 ? 0 : mine[place] > others[place] ? -1 : 1;
+}
