@@ -27,7 +27,7 @@ async def tags(mine: UserStorage, *ids: str) -> list[list[str]]:
 
 
 async def test_a_folder_lists_its_own_conversations(mine: UserStorage, open_tab: OpenTab) -> None:
-    """A folder above the groups lists its conversations, which are in no group; it stays open or closed after a reload."""
+    """A folder above the groups lists its conversations, which are in no group; it stays open after a reload."""
     ids = await made(mine, "First", "Second", "Third", "Fourth")
     for id, mark in zip(ids, ("folder:Bread", "folder:Bread", "plain", "folder:Art"), strict=True):
         await mine.tag_conversation(id, [mark])

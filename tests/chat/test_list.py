@@ -393,7 +393,8 @@ async def test_a_right_click_opens_the_menu_where_it_is(mine: UserStorage, open_
     await tab.link("Second").click(button="right", position={"x": 30, "y": 10})
     await expect(tab.page.get_by_role("menuitem")).to_have_text(ACTIONS)
     at, row = await menu.bounding_box(), await tab.link("Second").bounding_box()
-    assert at is not None and row is not None
+    assert at is not None
+    assert row is not None
     assert 28 < at["x"] - row["x"] < 32
     assert 8 < at["y"] - row["y"] < 18
     await tab.page.keyboard.press("Escape")

@@ -33,7 +33,7 @@ async def selected(tab: Tab, *titles: str) -> None:
 
 
 async def test_several_are_selected_with_the_pointer_or_the_keyboard(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Ctrl and Shift with a click or an arrow select rows, then any click or Space; Escape ends it, and nothing opens."""
+    """Ctrl and Shift with a click or an arrow select rows, then any click or Space; Escape ends it; nothing opens."""
     await made(mine, *FIVE)
     tab = await open_tab()
     press = tab.page.keyboard.press
@@ -66,7 +66,7 @@ async def test_several_are_selected_with_the_pointer_or_the_keyboard(mine: UserS
 
 
 async def test_all_that_is_selected_is_archived_or_deleted_with_one_undo(mine: UserStorage, open_tab: OpenTab) -> None:
-    """The bar archives and deletes all that is selected; one Undo brings all back, with the conversation that was open."""
+    """The bar archives and deletes all that is selected; one Undo brings all back, and opens what was open."""
     ids = await made(mine, *FIVE)
     tab = await open_tab(f"/c/{ids[1]}")
 
