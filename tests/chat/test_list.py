@@ -583,7 +583,7 @@ async def test_one_row_is_reached_by_tab(mine: UserStorage, open_tab: OpenTab) -
 
 
 async def test_shortcuts(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Slash and Ctrl+K open the search, Ctrl+Shift+O a new chat; a slash in a text box is typed."""
+    """Slash opens the search, Ctrl+Shift+O a new chat, and ? the list of shortcuts; in a text box, they are typed."""
     ids = await made(mine, "First")
     tab = await open_tab(f"/c/{ids[0]}")
     search = tab.page.get_by_role("searchbox")
@@ -592,11 +592,16 @@ async def test_shortcuts(mine: UserStorage, open_tab: OpenTab) -> None:
     await tab.page.keyboard.press("/")
     await expect(search).to_be_focused()
     await tab.box.focus()
-    await tab.page.keyboard.press("/")
-    await expect(tab.box).to_have_value("/")
-    await tab.page.keyboard.press("Control+k")
-    await expect(search).to_be_focused()
+    await tab.page.keyboard.type("/?")
+    await expect(tab.box).to_have_value("/?")
     await tab.page.keyboard.press("Control+Shift+O")
 
     await expect(tab.page).to_have_url(re.compile("/$"))
     await expect(tab.box).to_be_focused()
+    await tab.page.locator("#new-chat").focus()
+    await tab.page.keyboard.press("?")
+    dialog = tab.page.get_by_role("dialog", name="Keyboard shortcuts")
+    await expect(dialog).to_contain_text("New chatCtrlShiftO")
+    await tab.page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await expect(tab.page.locator("#new-chat")).to_be_focused()

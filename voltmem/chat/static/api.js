@@ -74,7 +74,7 @@ export const share = (id) => call("POST", `${at(id)}/share`, { body: {} });
 export const revoke = (token) => call("DELETE", `shares/${encodeURIComponent(token)}`);
 export const shared = (token, after) => call("GET", `shared/${encodeURIComponent(token)}`, { query: { after } });
 
-export const search = (q, after, signal) => call("GET", "search", { query: { q, after }, signal });
+export const search = (q, after, signal, more) => call("GET", "search", { query: { q, after, ...more }, signal });
 
 /** Ask a question. Resolves to the events of its answer. */
 export const ask = async (question) => events(await send("POST", "chat", { body: question }));

@@ -3,6 +3,7 @@
 import { actionsFor, renameIn, startActions } from "./actions.js";
 import { addressOf, base, conversationAt, isOfChat } from "./addresses.js";
 import * as api from "./api.js";
+import { startCommands } from "./commands.js";
 import { focusComposer, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
 import { byId, icon } from "./dom.js";
@@ -12,6 +13,7 @@ import { reload, setCurrent, showView, startList } from "./list.js";
 import { openMenu } from "./menu.js";
 import * as search from "./search.js";
 import { changed, listen, removed, titleOf } from "./store.js";
+import { later } from "./toast.js";
 
 // --- addresses --------------------------------------------------------------------------------------------------
 
@@ -24,6 +26,7 @@ function navigate(path, { replace = false, isOpen = false } = {}) {
 
 /** Open the conversation of the address, at a message if the address has one, or a new conversation. */
 function route() {
+  found?.hide();
   const id = conversationAt(location.pathname);
   if (id) conversation.open(decoded(id), decoded(location.hash.slice(1)) || null);
   else conversation.openNew();
@@ -47,11 +50,19 @@ document.addEventListener("click", (event) => {
   if (!isSkip && !isOfChat(link)) return;
   event.preventDefault();
   if (isSkip) return byId("composer-text").focus(); // without a change of the address, where a hash is a message's id
-  setDrawer(false);
-  navigate(link.pathname + link.hash);
-  if (!link.hash) focusComposer();
+  showHit(link.pathname + link.hash, link.dataset.words);
 });
 addEventListener("popstate", route);
+
+let found = null; // the module that marks words, once it is loaded
+
+/** Open a conversation, or one of its messages with the words marked that were searched for. */
+function showHit(path, words) {
+  setDrawer(false);
+  navigate(path);
+  if (!location.hash) focusComposer();
+  if (words) later(import("./found.js"), (loaded) => (found = loaded).show(words));
+}
 
 // --- the head ---------------------------------------------------------------------------------------------------
 
@@ -68,11 +79,14 @@ function showHead() {
   setCurrent(conversation.openId());
 }
 
-menuButton.addEventListener("click", () => {
+/** Return the actions on the open conversation. */
+function actions() {
   const item = conversation.openItem();
   const rename = () => renameIn(title, item, () => (showHead(), menuButton.focus()));
-  openMenu(menuButton, actionsFor(item, rename, menuButton));
-});
+  return item ? actionsFor(item, rename, menuButton) : [];
+}
+
+menuButton.addEventListener("click", () => openMenu(menuButton, actions()));
 
 listen((id, item) => {
   if (id !== conversation.openId()) return;
@@ -118,21 +132,9 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pagehide", unwatch);
 addEventListener("pageshow", watch);
 
-// --- shortcuts and buttons --------------------------------------------------------------------------------------
+// --- what shortcuts and buttons do ------------------------------------------------------------------------------
 
-document.addEventListener("keydown", (event) => {
-  const command = event.ctrlKey || event.metaKey;
-  const isTyping = event.target.matches("input, textarea");
-  if (command && event.shiftKey && event.key.toLowerCase() === "o") newChat(event);
-  else if ((command && event.key.toLowerCase() === "k") || (event.key === "/" && !isTyping && !command)) {
-    event.preventDefault();
-    setDrawer(true);
-    search.focusSearch();
-  }
-});
-
-function newChat(event) {
-  event.preventDefault();
+function newChat() {
   setDrawer(false);
   navigate(base);
   focusComposer();
@@ -156,7 +158,7 @@ function showTheme() {
   byId("theme").title = `Theme: ${theme}`;
 }
 
-byId("theme").addEventListener("click", () => {
+function changeTheme() {
   const theme = THEMES[document.documentElement.dataset.theme ?? "system"];
   if (theme === "system") {
     delete document.documentElement.dataset.theme;
@@ -166,7 +168,9 @@ byId("theme").addEventListener("click", () => {
     localStorage.setItem("theme", theme);
   }
   showTheme();
-});
+}
+
+byId("theme").addEventListener("click", changeTheme);
 
 // --- the start --------------------------------------------------------------------------------------------------
 
@@ -177,6 +181,7 @@ startList();
 startDrag();
 search.startSearch();
 startDrawer();
+startCommands({ newChat, showView: show, search: search.focusSearch, changeTheme, showHit }, actions);
 showTheme();
 route();
 reload();

@@ -91,15 +91,15 @@ function show(items, newer) {
   checkAgain();
 }
 
-/** Show another view: "all", "archived" or "trash". */
-export function showView(name) {
-  view = VIEWS[name];
+/** Show another view, or one of VIEWS by its name. Resolves when it is there. */
+export function showView(wanted) {
+  view = VIEWS[wanted] ?? wanted;
   clearSelection();
   [shown, cursor, hasMore, last, isLoaded] = [[], null, true, null, false];
   showViewHead();
   skeleton();
   list.scrollTop = 0;
-  reload();
+  return reload();
 }
 
 /** Mark the open conversation. */

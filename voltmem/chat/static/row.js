@@ -42,11 +42,12 @@ export class Row {
     if (item === this.#item && isCurrent === this.#isCurrent) return; // most rows are unchanged
     [this.#item, this.#isCurrent] = [item, isCurrent];
     const isUnread = item.unread && !isCurrent;
-    this.#title.textContent = titleOf(item);
+    this.#title.replaceChildren(...(item.forkedFrom ? [icon("fork")] : []), titleOf(item));
     this.#preview.textContent = (item.preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ");
-    this.#state.textContent = [isUnread && ", unread", item.pinned && ", pinned"].filter(Boolean).join("");
+    this.#state.textContent = [item.answering ? ", answering" : isUnread && ", unread", item.pinned && ", pinned", item.forkedFrom && ", a fork"].filter(Boolean).join("");
     this.button.setAttribute("aria-label", `Actions for ${titleOf(item)}`);
-    this.element.classList.toggle("row-unread", isUnread);
+    this.element.classList.toggle("row-unread", isUnread && !item.answering);
+    this.element.classList.toggle("row-answering", Boolean(item.answering));
     this.element.classList.toggle("row-unnamed", !item.title?.trim());
     if (isCurrent) this.link.setAttribute("aria-current", "page");
     else this.link.removeAttribute("aria-current");

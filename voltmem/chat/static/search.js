@@ -139,7 +139,7 @@ function hit({ conversation, title, messageId, createdAt, snippet }) {
     { class: "row row-hit", "data-id": conversation.id },
     element(
       "a",
-      { class: "row-link", href: addressOf(conversation.id, messageId) },
+      { class: "row-link", href: addressOf(conversation.id, messageId), "data-words": messageId ? box.value : null },
       element("span", { class: "row-title", dir: "auto" }, ...(title.length ? marked(title) : [titleOf(conversation)])),
       element("span", { class: "row-snippet", dir: "auto" }, ...marked(snippet)),
       createdAt ? element("span", { class: "row-date" }, DAY.format(new Date(createdAt))) : null,

@@ -31,6 +31,15 @@ export const VIEWS = {
   },
 };
 
+/** The view of what was last active before a time, for a jump to the month before it. */
+export const monthView = (until, name) => ({
+  name: `Until ${name}`,
+  load: (query) => api.conversations({ ...query, archived: false, pinned: false, activeBefore: until.toISOString() }),
+  has: (item) => !item.archived && !item.deletedAt && !item.pinned && Date.parse(item.updatedAt) < until.getTime(),
+  place: byActivity,
+  none: "No conversations from that time or before.",
+});
+
 /** Compare two items in the order of a view: the greater one is first. */
 export function compare(view, one, other) {
   const [mine, others] = [view.place(one), view.place(other)];

@@ -1,0 +1,53 @@
+// What can be done from anywhere: by a shortcut, or from the palette.
+
+import { byId } from "./dom.js";
+import { openSidebar, toggleSidebar } from "./drawer.js";
+import { later } from "./toast.js";
+
+let commands = [];
+let contextual = () => [];
+
+/**
+ * Start the shortcuts. page: {newChat, showView, search, changeTheme, navigate, showHit}; actions() returns those on the
+ * open conversation.
+ */
+export function startCommands(page, actions) {
+  contextual = actions;
+  const palette = () => later(import("./palette.js"), ({ openPalette }) => openPalette(allCommands(), page));
+  const search = () => (openSidebar(), page.search());
+  commands = [
+    { name: "New chat", icon: "compose", keys: "Mod+Shift+O", run: page.newChat },
+    { name: "Search and commands", icon: "search", keys: "Mod+K", run: palette, isPalette: true },
+    { name: "Search in the sidebar", icon: "search", keys: "/", run: search },
+    { name: "Open or close the sidebar", icon: "sidebar", keys: "Mod+B", run: toggleSidebar },
+    { name: "Archived conversations", icon: "archive", run: () => (openSidebar(), page.showView("archived")) },
+    { name: "Trash", icon: "delete", run: () => (openSidebar(), page.showView("trash")) },
+    { name: "Jump to a month", icon: "calendar", run: () => (openSidebar(), openMonths()) },
+    { name: "New folder", icon: "folder", run: () => (openSidebar(), later(import("./folders.js"), ({ make }) => make())) },
+    { name: "Change the theme", icon: "system", run: page.changeTheme },
+    { name: "Keyboard shortcuts", icon: "keyboard", keys: "?", run: showShortcuts },
+  ];
+  byId("jump").addEventListener("click", openMonths);
+  byId("shortcuts").addEventListener("click", showShortcuts);
+  document.addEventListener("keydown", (event) => {
+    const command = commands.find(({ keys }) => keys && isPressed(event, keys));
+    if (!command || event.isComposing) return;
+    event.preventDefault();
+    if (!document.querySelector("dialog[open]")) command.run();
+  });
+}
+
+const allCommands = () => [...commands.filter(({ isPalette }) => !isPalette), ...contextual()];
+const openMonths = () => later(import("./month.js"), (month) => month.openMonths());
+const showShortcuts = () => later(import("./shortcuts.js"), (shortcuts) => shortcuts.openShortcuts(commands));
+
+const isTyping = ({ target }) => target.matches?.("input, textarea, select, [contenteditable]");
+
+/** Whether these keys are pressed. Mod is Ctrl, or ⌘. A character alone is no shortcut while somebody types. */
+function isPressed(event, keys) {
+  const names = keys.split("+");
+  const hasMod = names.includes("Mod");
+  if (event.altKey || hasMod !== (event.ctrlKey || event.metaKey)) return false;
+  if (!hasMod) return event.key === keys && !isTyping(event);
+  return names.includes("Shift") === event.shiftKey && event.key.toLowerCase() === names.at(-1).toLowerCase();
+}

@@ -1,0 +1,53 @@
+// The dialog that jumps to a month.
+
+import { monthView } from "./views.js";
+import { openDialog } from "./dialog.js";
+import { element, iconButton } from "./dom.js";
+import { showView } from "./list.js";
+import { focusFirst } from "./sections.js";
+
+const SHORT = new Intl.DateTimeFormat(undefined, { month: "short" });
+const LONG = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
+const IN_A_ROW = 3;
+
+/** Ask for a month, and show the conversations from its end on. */
+export function openMonths() {
+  const now = new Date();
+  let year = now.getFullYear();
+  const shown = element("output", { class: "year", "aria-live": "polite" });
+  const months = element("div", { class: "months", role: "group", "aria-label": "Months" });
+  const earlier = iconButton("back", "Year before", () => show(year - 1));
+  const later = iconButton("back", "Year after", () => show(year + 1));
+  later.classList.add("turned");
+  const dialog = openDialog("Jump to a month", [element("div", { class: "years" }, earlier, shown, later), months], { kind: "dialog-months" });
+
+  function show(wanted) {
+    year = wanted;
+    shown.textContent = String(year);
+    later.disabled = year >= now.getFullYear();
+    months.replaceChildren(...Array.from({ length: 12 }, (_, month) => button(new Date(year, month))));
+  }
+
+  const button = (month) =>
+    element(
+      "button",
+      { type: "button", class: `month${month.getFullYear() === now.getFullYear() && month.getMonth() === now.getMonth() ? " month-now" : ""}`, disabled: month > now, "aria-label": LONG.format(month), onclick: () => jump(month) },
+      SHORT.format(month),
+    );
+
+  function jump(month) {
+    dialog.close();
+    const until = new Date(month.getFullYear(), month.getMonth() + 1);
+    showView(monthView(until, LONG.format(month))).then(focusFirst);
+  }
+
+  months.addEventListener("keydown", (event) => {
+    const buttons = [...months.children];
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: IN_A_ROW, ArrowUp: -IN_A_ROW }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    buttons[buttons.indexOf(event.target) + step]?.focus();
+  });
+  show(year);
+  months.children[now.getMonth()].focus();
+}

@@ -1,0 +1,163 @@
+// The palette: one box over conversations, messages and commands.
+
+import { addressOf } from "./addresses.js";
+import * as api from "./api.js";
+import { openDialog } from "./dialog.js";
+import { announce, element, icon, marked } from "./dom.js";
+import { folderOf, tagOf } from "./foldertags.js";
+import { filter, parsed, unfinished } from "./query.js";
+import { titleOf } from "./store.js";
+import { showError } from "./toast.js";
+
+const PAUSE = 120; // milliseconds after the last key
+const [RECENT, FOUND] = [6, 20];
+const HINT = "Words, “phrases”, -without, tag:, in: a folder, before: 2026-03-01";
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+
+let count = 0;
+
+/** Open the palette. page: {navigate, showHit(path, words)}. */
+export function openPalette(commands, page) {
+  const list = element("div", { id: `palette-${(count += 1)}`, class: "palette-list", role: "listbox", "aria-label": "Results" });
+  const box = element("input", {
+    class: "palette-box", type: "text", role: "combobox", dir: "auto", maxlength: "300", autocomplete: "off", spellcheck: "false", enterkeyhint: "go",
+    placeholder: "Search, or type a command", "aria-label": "Search conversations, messages and commands",
+    "aria-expanded": "true", "aria-controls": list.id, "aria-autocomplete": "list", autofocus: true,
+  });
+  const hint = element("p", { class: "palette-hint" }, HINT);
+  const dialog = openDialog("Search and commands", [element("div", { class: "palette-head" }, icon("search"), box), list, hint], {
+    kind: "palette",
+    onClose: () => (clearTimeout(timer), request?.abort()),
+  });
+  let [timer, request, options, active, tags] = [null, null, [], 0, null];
+
+  const run = (option, isNewTab) => {
+    if (option.complete) return (box.value = option.complete, box.focus(), search());
+    dialog.close();
+    if (option.path && isNewTab) open(option.path, "_blank");
+    else if (option.path) page.showHit(option.path, option.words);
+    else option.run();
+  };
+
+  function show(groups) {
+    options = groups.flatMap(({ options }) => options);
+    active = 0;
+    list.replaceChildren(...groups.filter(({ options }) => options.length).map(group));
+    if (!options.length) list.append(element("p", { class: "palette-none" }, "Nothing found"));
+    mark();
+  }
+
+  function group({ name, options: own }) {
+    const id = `${list.id}-${name}`;
+    return element("div", { role: "group", "aria-labelledby": id }, element("div", { class: "group-name", id }, name), ...own.map(choice));
+  }
+
+  function choice(option) {
+    const made = element(
+      "div",
+      { class: "choice", role: "option", id: `${list.id}-${options.indexOf(option)}`, "aria-selected": "false" },
+      icon(option.icon),
+      element("span", { class: "choice-name", dir: "auto" }, ...(option.title ?? [option.name])),
+      option.detail ? element("span", { class: "choice-detail", dir: "auto" }, ...option.detail) : null,
+      option.note ? element("span", { class: "choice-note" }, option.note) : null,
+    );
+    made.addEventListener("click", (event) => run(option, event.ctrlKey || event.metaKey));
+    made.addEventListener("pointermove", () => active !== options.indexOf(option) && ((active = options.indexOf(option)), mark()));
+    return made;
+  }
+
+  function mark() {
+    list.querySelectorAll("[role=option]").forEach((each, place) => each.setAttribute("aria-selected", String(place === active)));
+    const made = list.querySelector("[aria-selected=true]");
+    if (made) box.setAttribute("aria-activedescendant", made.id);
+    else box.removeAttribute("aria-activedescendant");
+    made?.scrollIntoView({ block: "nearest" });
+  }
+
+  async function search() {
+    request?.abort();
+    const mine = (request = new AbortController());
+    const text = box.value;
+    try {
+      tags ??= api.tags().then(({ items }) => items, () => []);
+      const groups = [...completions(text, await tags), ...(await results(text, mine.signal)), ...matching(commands, text)];
+      if (mine.signal.aborted) return;
+      show(groups);
+      const query = parsed(text);
+      hint.textContent = query.isUnclear && !unfinished(text) ? "before: takes a date: 2026-03-01, 2026-03 or 2026" : query.tag && query.in ? "Only one of tag: and in: counts" : HINT;
+      if (text.trim()) announce(options.length === 1 ? "One result" : `${options.length || "No"} results`);
+    } catch (error) {
+      showError(error);
+    }
+  }
+
+  box.addEventListener("input", () => {
+    clearTimeout(timer);
+    request?.abort(); // its results are for another text
+    timer = setTimeout(() => ((timer = null), search()), PAUSE);
+  });
+  box.addEventListener("keydown", async (event) => {
+    if (event.isComposing) return;
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step && options.length) {
+      event.preventDefault();
+      active = (active + step + options.length) % options.length;
+      mark();
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      if (timer) (clearTimeout(timer), (timer = null), await search()); // what is shown is for an earlier text
+      if (options[active]) run(options[active], event.ctrlKey || event.metaKey);
+    }
+  });
+  show(matching(commands, ""));
+  search();
+}
+
+const matching = (commands, text) => {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const isMeant = ({ name }) => words.every((word) => name.toLowerCase().includes(word));
+  const options = commands.filter(isMeant).map((command) => ({ ...command, run: command.run ?? command.onSelect, note: keysOf(command) }));
+  return ["Commands", "This conversation"].map((name) => ({ name, options: options.filter((option) => Boolean(option.onSelect) === (name !== "Commands")) }));
+};
+
+const IS_APPLE = /Mac|iP/.test(navigator.platform);
+const keysOf = ({ keys }) => keys?.replace("Mod", IS_APPLE ? "⌘" : "Ctrl");
+
+/** Return the folders or tags that complete the filter that is being typed. */
+function completions(text, tags) {
+  const typed = unfinished(text);
+  if (!typed) return [];
+  const names = typed.name === "in" ? tags.map(({ tag }) => folderOf({ tags: [tag] })).filter(Boolean) : tags.map(({ tag }) => tag).filter((tag) => folderOf({ tags: [tag] }) === null);
+  const fitting = names.filter((name) => name.toLowerCase().startsWith(typed.value.toLowerCase()) && name !== typed.value);
+  const options = fitting.slice(0, 8).map((name) => ({ name, icon: typed.name === "in" ? "folder" : "tag", complete: text.slice(0, typed.start) + filter(typed.name, name) }));
+  return [{ name: typed.name === "in" ? "Folders" : "Tags", options }];
+}
+
+/** Search, and return the groups of conversations and messages. Without words, list conversations. */
+async function results(text, signal) {
+  const query = parsed(text);
+  const tag = query.in ? tagOf(query.in) : query.tag;
+  const before = query.before?.toISOString();
+  if (!query.words) {
+    if (query.isUnclear && !tag && !before) return [];
+    const { items } = await api.conversations({ tag, activeBefore: before, pinned: text.trim() ? undefined : false, limit: text.trim() ? FOUND : RECENT, preview: false });
+    return [{ name: text.trim() ? "Conversations" : "Recent", options: items.map((item) => conversation(item)) }];
+  }
+  const { items } = await api.search(query.words, undefined, signal, { tag, before, limit: FOUND });
+  const [titles, messages] = [items.filter(({ title, messageId }) => isMarked(title) || !messageId), items.filter(({ title, messageId }) => !isMarked(title) && messageId)];
+  return [
+    { name: "Conversations", options: titles.map((hit) => conversation(hit.conversation, hit, query.words)) },
+    { name: "Messages", options: messages.map((hit) => conversation(hit.conversation, hit, query.words)) },
+  ];
+}
+
+const isMarked = (pieces) => pieces.some(({ isMatch }) => isMatch);
+
+const conversation = (item, hit = null, words = "") => ({
+  icon: hit?.messageId ? "message" : "chat",
+  title: hit?.title.length ? marked(hit.title) : [titleOf(item)],
+  detail: hit?.snippet.length ? marked(hit.snippet) : null,
+  note: DAY.format(new Date(hit?.createdAt ?? item.updatedAt)),
+  path: addressOf(item.id, hit?.messageId),
+  words: hit?.messageId ? words : "",
+});
