@@ -367,11 +367,11 @@ async def _embed(storage: PostgresStorage, arguments: argparse.Namespace) -> int
 
 async def _chat(arguments: argparse.Namespace) -> int:
     """Serve the chat, without a database on the embedded one."""
-    from voltmem.chat._scripted import NAME, ScriptedModel  # here: they need the extra
+    from voltmem.chat._scripted import NAME, SUGGESTIONS, ScriptedModel  # here: they need the extra
     from voltmem.chat._server import serve  # here: as above
 
     answer = ScriptedModel().answer if arguments.answer is None else _named("answer", arguments.answer, "app:my_agent")
-    model = NAME if arguments.answer is None else ""
+    models, suggestions = ([NAME], SUGGESTIONS) if arguments.answer is None else ([], ())
     async with PostgresStorage(
         arguments.connection or None,
         schema=arguments.schema,
@@ -379,7 +379,14 @@ async def _chat(arguments: argparse.Namespace) -> int:
         search=True,
         storage_limit=None,
     ) as storage:
-        await serve(storage, answer, arguments.port, model=model, opens_browser=not arguments.no_browser)
+        await serve(
+            storage,
+            answer,
+            arguments.port,
+            models=models,
+            suggestions=suggestions,
+            opens_browser=not arguments.no_browser,
+        )
     return DONE
 
 

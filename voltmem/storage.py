@@ -26,7 +26,6 @@ from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
 from voltmem._areas.sidebar import Sidebar
-from voltmem._areas.tags import Tags
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
@@ -77,7 +76,6 @@ class Storage(
     VoltAgentNames,
     AgentRuns,
     Sidebar,
-    Tags,
     Branches,
     Forks,
     Search,
@@ -307,8 +305,8 @@ class PostgresStorage(Storage, OnlyAsync):
         """
         Close the pool, after the running calls have ended and all waiting messages are stored. Can be called again.
 
-        Iterators of watch() end, and compactions in the background. The caller's own pool stays open. The embedded
-        server stops if no other process uses it.
+        Answers of voltmem.chat are given five seconds. Iterators of watch() and compactions in the background end. The
+        caller's own pool stays open. The embedded server stops if no other process uses it.
         """
         await self._tasks.finish()
         await self._embedding.close()

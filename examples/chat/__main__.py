@@ -8,7 +8,7 @@ from pathlib import Path
 from examples.chat.load import load
 from examples.chat.model import from_environment
 from voltmem import PostgresStorage
-from voltmem.chat._scripted import NAME, ScriptedModel
+from voltmem.chat._scripted import NAME, SUGGESTIONS, ScriptedModel
 from voltmem.chat._server import serve, you
 
 
@@ -29,9 +29,17 @@ async def run(connection: str | None, file: Path | None, port: int, *, opens_bro
             print(f"loading {file} …", flush=True)
             print(f"loaded {await load(storage, file, you()):,} conversations", flush=True)
         if (model := from_environment()) is not None:
-            await serve(storage, model.answer, port, model=model.name, title=model.title, opens_browser=opens_browser)
+            answer, names = model.answer, [model.name]
+            await serve(storage, answer, port, models=names, make_title=model.title, opens_browser=opens_browser)
         else:
-            await serve(storage, ScriptedModel().answer, port, model=NAME, opens_browser=opens_browser)
+            await serve(
+                storage,
+                ScriptedModel().answer,
+                port,
+                models=[NAME],
+                suggestions=SUGGESTIONS,
+                opens_browser=opens_browser,
+            )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from fastapi.responses import PlainTextResponse
 from tests.browser import browser as browser
 from tests.conftest import time_zone_at
 from voltmem import Message, PostgresStorage, UserStorage, chat
-from voltmem.chat._scripted import NAME, ScriptedModel
+from voltmem.chat._scripted import NAME, SUGGESTIONS, ScriptedModel
 from voltmem.chat._server import listening
 from voltmem.testing import temporary_storage
 
@@ -67,7 +67,7 @@ def signed_in(x_user: Annotated[str, Header()]) -> str:
 async def served() -> AsyncIterator[tuple[str, PostgresStorage]]:
     """The address of the running application, and its storage."""
     async with temporary_storage(search=True, storage_limit=None) as storage:
-        made = chat.app(storage, Model().answer, signed_in, model=NAME)
+        made = chat.app(storage, Model().answer, signed_in, models=[NAME], suggestions=SUGGESTIONS)
         outer = FastAPI()
         outer.get("/shop", response_class=PlainTextResponse)(lambda: "The shop is open.")
         outer.mount(BELOW.rstrip("/"), made)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 
 try:
-    from playwright.async_api import ConsoleMessage, Error, Locator, Page, Request, Route, expect
+    from playwright.async_api import ConsoleMessage, Error, FilePayload, Locator, Page, Request, Route, expect
 except ImportError:
     pytest.skip("playwright is not installed", allow_module_level=True)
 
-__all__ = ["Locator", "Route", "Tab", "expect"]
+__all__ = ["FilePayload", "Locator", "Route", "Tab", "expect"]
 
 # Far more than anything here takes, so that its end means failure. Playwright's own five seconds are too few.
 expect.set_options(timeout=60_000)

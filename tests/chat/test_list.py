@@ -521,7 +521,7 @@ async def test_an_empty_list_says_so(tab: Tab) -> None:
 
     await tab.page.locator(".suggestions").get_by_role("button").first.click()
 
-    await expect(tab.questions).to_have_text(["Why won’t my sourdough rise?"])
+    await expect(tab.questions).to_have_text(["Why won’t my sourdough rise? The loaf stays flat."])
     await tab.answered()
 
 

@@ -110,13 +110,13 @@ async def test_it_shows_nothing_of_what_an_error_says(
 async def test_a_title_that_fails_leaves_the_answer_and_the_title(
     storage: PostgresStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If title= raises, the answer is complete, and the conversation keeps the title of its question."""
+    """If make_title= raises, the answer is complete, and the conversation keeps the title of its question."""
 
     async def title(question: str, answer: str) -> str:
         raise RuntimeError("no title")
 
     made = await storage.create_conversation({"user_id": "ada"})
-    app = cast(FastAPI, chat.app(storage, answer=lambda messages: "Yes.", user=lambda: "ada", title=title))
+    app = cast(FastAPI, chat.app(storage, answer=lambda messages: "Yes.", user=lambda: "ada", make_title=title))
     async with (
         app.router.lifespan_context(app),  # whose end waits for the title
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api") as client,
@@ -138,7 +138,7 @@ async def test_nobody_asks_without_signing_in(storage: PostgresStorage, signed_i
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api") as client:
         question = {"conversationId": "c1", "messageId": "m1", "text": "Hello?"}
         assert (await client.post("/chat", json=question)).status_code == 401
-        assert (await client.get("/about")).status_code == 401
+        assert (await client.get("/answers")).status_code == 401
 
 
 async def test_another_users_conversation_is_not_found(storage: PostgresStorage) -> None:

@@ -79,7 +79,7 @@ async def test_the_palette_finds_conversations_messages_and_commands(ids: dict[s
 
 
 async def test_filters_narrow_what_the_palette_finds(ids: dict[str, str], open_tab: OpenTab) -> None:
-    """tag:, in: and before: narrow a search, or list conversations without one; names are completed as they are typed."""
+    """tag:, in: and before: narrow a search, or list conversations without one; names are completed while typing."""
     tab = await open_tab()
     box = await opened(tab)
     month = (datetime.now(UTC) - timedelta(days=40)).strftime("%Y-%m")
@@ -111,7 +111,7 @@ MARKED = """name => [...CSS.highlights.get(name) ?? []].map(String)"""
 
 
 async def test_a_hit_opens_with_its_words_marked(mine: UserStorage, open_tab: OpenTab) -> None:
-    """A hit opens with the words marked; the bar and F3 lead to the next and the previous place; it ends with the search."""
+    """A hit opens with the words marked; the bar and F3 lead to the next and the previous place."""
     conversation = await mine.create_conversation({"title": "Stories"})
     texts = ["A Café", "tea", "The café of cafes, decaf", "tea", "Another **cafe** there"]
     said = [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts, 1)]

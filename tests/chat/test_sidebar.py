@@ -45,7 +45,7 @@ async def test_the_sidebar_is_closed_and_opened(mine: UserStorage, open_tab: Ope
 
 
 async def test_the_sidebar_is_resized_by_pointer_and_keyboard(open_tab: OpenTab) -> None:
-    """The edge of the sidebar is dragged, or moved with the arrow keys, and stays there; a double click puts it back."""
+    """The edge of the sidebar is dragged, or moved with arrow keys, and stays there; a double click puts it back."""
     tab = await open_tab()
     edge, mouse = tab.page.get_by_role("separator", name="Width of the sidebar"), tab.page.mouse
 

@@ -92,8 +92,8 @@ async def test_the_command_line_serves_a_function(database: str, tmp_path: Path,
         question = {"conversationId": made["id"], "messageId": "m1", "text": "Hello?"}
         events = (await client.post("chat", json=question)).text
 
-    assert "event: done" in events
-    assert ('data: {"text":"You "}' in events) == bool(given)
+    assert '"status":"complete"' in events
+    assert ('"delta":"You ' in events) == bool(given)
 
 
 async def test_it_is_filled_once(database: str, tmp_path: Path) -> None:

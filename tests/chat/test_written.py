@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 
 from tests.chat.conftest import OpenTab
-from tests.chat.tab import Locator, Route, Tab, expect
+from tests.chat.tab import FilePayload, Locator, Route, Tab, expect
 from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -177,3 +178,127 @@ async def test_what_is_being_written_outlives_its_conversation(mine: UserStorage
     await expect(tab.page).to_have_url(re.compile("/$"))
     await expect(tab.box).to_have_value("A long question")
     tab.expected = ["404"]  # a poll may happen in between
+
+
+async def test_a_draft_survives_a_reload(tab: Tab, mine: UserStorage) -> None:
+    """What was not sent is in the box after a reload, in each conversation; what was sent is not."""
+    conversation = await mine.create_conversation({"title": "Tea"})
+    await mine.add_message({"role": "user", "content": "Tea?"}, conversation.id)
+    await tab.page.reload()
+    await tab.box.fill("A new one")
+    await tab.link("Tea").click()
+    await expect(tab.questions).to_have_text(["Tea?"])
+    await tab.box.fill("More of it")
+
+    await tab.page.reload()
+
+    await expect(tab.box).to_have_value("More of it")
+    await tab.new_chat()
+    await expect(tab.box).to_have_value("A new one")
+    await tab.ask("A name, please")
+    await tab.new_chat()
+    await tab.page.reload()
+    await expect(tab.box).to_have_value("")
+
+
+async def test_the_keyboard_stops_an_answer_and_edits_the_last_question(tab: Tab) -> None:
+    """Escape stops the answer; the up arrow in an empty box edits the last question."""
+    await tab.box.fill("Please wait")
+    await tab.box.press("Enter")
+    await expect(tab.answers.last).to_have_text("So far so good")
+
+    await tab.page.keyboard.press("Escape")
+
+    await expect(tab.answers.last).to_have_text("So far so goodStopped")
+    await tab.box.press("ArrowUp")
+    await expect(tab.page.get_by_role("textbox", name="Edit the message")).to_have_value("Please wait")
+    await expect(tab.page.get_by_role("textbox", name="Edit the message")).to_be_focused()
+
+
+async def test_enter_makes_a_line_on_a_touch_screen(open_tab: OpenTab) -> None:
+    """On a touch screen, which has no Shift+Enter, Enter adds a line, and the button sends."""
+    tab = await open_tab(phone=True)
+    await tab.box.fill("one")
+    await tab.box.press("Enter")
+    await tab.page.keyboard.type("two")
+
+    await expect(tab.box).to_have_value("one\ntwo")
+    await tab.page.get_by_role("button", name="Send").click()
+    await expect(tab.questions).to_have_text(["one\ntwo"])
+
+
+async def test_what_is_typed_before_the_scripts_are_there_stays(open_tab: OpenTab) -> None:
+    """A text in the box when the scripts start stays there; until then, nothing can be sent."""
+    tab = await open_tab()
+    late = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await late.wait()
+        await route.continue_()
+
+    await tab.page.route(re.compile(r"/app\.js"), answer_late)
+    await tab.page.goto(tab.address, wait_until="commit")
+    await tab.box.fill("early")
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()
+    late.set()
+
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_enabled()
+    await expect(tab.box).to_have_value("early")
+
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cf50f01f0005000201"
+    "8f52a8de0000000049454e44ae426082"
+)
+
+
+async def test_a_question_has_files(tab: Tab, mine: UserStorage) -> None:
+    """Files that are chosen or pasted are uploaded, shown and stored with the question, also when it is edited."""
+    chooser = tab.page.locator("#files")
+    await chooser.set_input_files(FilePayload(name="dot.png", mimeType="image/png", buffer=PNG))
+    await chooser.set_input_files(FilePayload(name="a.zip", mimeType="application/zip", buffer=b"PK"))
+    await expect(tab.notice("a.zip can’t be attached")).to_be_visible()
+    await tab.page.evaluate(
+        """() => {
+            const given = new DataTransfer();
+            given.items.add(new File(["words"], "notes.txt", { type: "text/plain" }));
+            const event = new ClipboardEvent("paste", { clipboardData: given, bubbles: true, cancelable: true });
+            document.getElementById("composer-text").dispatchEvent(event);
+        }"""
+    )
+    await expect(tab.page.locator(".attachment")).to_have_count(2)
+    await tab.page.get_by_role("button", name="Remove notes.txt").click()
+
+    await tab.ask("What is it?")
+
+    await expect(tab.page.locator(".attachment")).to_have_count(0)
+    picture = tab.page.locator(".message-user img")
+    await expect(picture).to_have_js_property("naturalWidth", 1)
+    await tab.act(tab.questions.first, "Edit")
+    box = tab.page.get_by_role("textbox", name="Edit the message")
+    await box.fill("What else is it?")
+    await box.press("Enter")
+    await expect(tab.questions).to_have_text(["What else is it?"])
+    await tab.answered()
+    await expect(picture).to_have_js_property("naturalWidth", 1)
+    (question, _) = await mine.get_messages(tab.id)
+    assert isinstance(question.content, list)
+    file: Any = question.content[0]
+    assert (file["mediaType"], file["filename"]) == ("image/png", "dot.png")
+    assert file["url"].startswith("voltmem:file/")
+
+
+async def test_an_answer_is_rated(tab: Tab, mine: UserStorage) -> None:
+    """A rating is stored in the answer's metadata, shown after a reload, and taken back by the same button."""
+    await tab.ask("A name, please")
+    good = tab.page.get_by_role("button", name="Good answer")
+    await tab.act(tab.answers.last, "Good answer")
+    await expect(good).to_have_attribute("aria-pressed", "true")
+
+    await tab.page.reload()
+
+    await expect(good).to_have_attribute("aria-pressed", "true")
+    assert (await mine.get_messages(tab.id))[-1].metadata == {"feedback": {"type": "positive"}}
+    async with tab.page.expect_response(re.compile("/feedback$")):
+        await tab.act(tab.answers.last, "Good answer")
+    assert (await mine.get_messages(tab.id))[-1].metadata == {}

@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 
 from pydantic import Field
 
-from voltmem._areas.area import Area
 from voltmem._areas.cursors import SidebarCursor
 from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
@@ -24,6 +23,7 @@ from voltmem._areas.queries import (
     require_found,
     with_is_deleted,
 )
+from voltmem._areas.tags import Tags
 from voltmem._model import Key, Model, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -263,7 +263,7 @@ def _cursor(item: ConversationItem) -> str:
     return str(SidebarCursor(item.pinned, item.updated_at, item.id))
 
 
-class Sidebar(Area):
+class Sidebar(Tags):
     """The verbs about a user's sidebar. PostgresStorage inherits from all areas."""
 
     # --- the list ---------------------------------------------------------------------------------------------

@@ -57,7 +57,13 @@ class Answers:
     # --- asking ---------------------------------------------------------------------------------------------------
 
     async def ask(
-        self, mine: UserStorage, conversation_id: str, question: Message, after: str | None = AT_THE_END
+        self,
+        mine: UserStorage,
+        conversation_id: str,
+        question: Message,
+        after: str | None = AT_THE_END,
+        *,
+        model: str = "",
     ) -> Feed:
         """
         Store a question and begin its answer. Returns the answer; a question that is sent again begins no other.
@@ -67,6 +73,7 @@ class Answers:
             conversation_id: The conversation.
             question: The question.
             after: The message that it follows, after which a branch begins; None: it is the first one.
+            model: Which of the models answers.
 
         Raises:
             UnderWayError: Another question is being answered.
@@ -91,9 +98,9 @@ class Answers:
                 await tx.rename_conversation(conversation_id, shortened(question.text), automatic=True)
             return is_untitled
 
-        return await self._begin(mine, conversation_id, question.id, prepare)
+        return await self._begin(mine, conversation_id, question.id, prepare, model)
 
-    async def ask_again(self, mine: UserStorage, conversation_id: str, question_id: str) -> Feed:
+    async def ask_again(self, mine: UserStorage, conversation_id: str, question_id: str, *, model: str = "") -> Feed:
         """Begin another answer to a question, in a branch of its own. Errors as of ask()."""
 
         async def prepare(tx: UserStorage) -> bool:
@@ -107,11 +114,13 @@ class Answers:
             await tx.branch_conversation(conversation_id, question_id)
             return False
 
-        return await self._begin(mine, conversation_id, question_id, prepare)
+        return await self._begin(mine, conversation_id, question_id, prepare, model)
 
-    async def _begin(self, mine: UserStorage, conversation_id: str, question_id: str, prepare: Prepare) -> Feed:
+    async def _begin(
+        self, mine: UserStorage, conversation_id: str, question_id: str, prepare: Prepare, model: str
+    ) -> Feed:
         for _ in range(_TRIES):
-            writing = Writing(mine, conversation_id, question_id, prepare, self._answering)
+            writing = Writing(mine, conversation_id, question_id, prepare, self._answering, model)
             task = asyncio.create_task(self._write(mine, conversation_id, writing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -150,7 +159,7 @@ class Answers:
                 # Automatic: it does not replace a title that the user has set meanwhile.
                 await mine.rename_conversation(conversation_id, title, automatic=True)
         except Exception:  # a model may raise any exception; the conversation has a title
-            logger.exception("title= failed")
+            logger.exception("make_title= failed")
 
     def _register(self, key: tuple[str, str], writing: Writing, began: asyncio.Future[None]) -> None:
         if not began.cancelled() and began.exception() is None:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from voltmem import __version__
-from voltmem._values import short_repr
+from voltmem._values import short_repr, to_json
 from voltmem.errors import InvalidOptionError, MissingExtraError
 from voltmem.storage import PostgresStorage
 
@@ -26,17 +26,25 @@ except ImportError as error:
     raise MissingExtraError("fastapi", "chat") from error
 
 from voltmem.chat._agents import Agent
+from voltmem.chat._ai_sdk import ai_sdk_routes
 from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
+from voltmem.chat._asking import Asking, OnFeedback, pace_of
 from voltmem.chat._routes import chat_routes
+from voltmem.chat._settings import Settings
 from voltmem.web import router
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._shares import UNLISTED
 from voltmem.web._signed_in import read_when_signed_in, sign_in
+from voltmem.web._streams import Cap
 
+# As many as a person has tabs and devices; and what a process has sockets for.
+_MOST_OF_A_USER: Final = 50
+_MOST_OF_ALL: Final = 10_000
 _STATIC: Final = Path(__file__).parent / "static"
 # The page loads nothing from other sites, and scripts in a model's answer do not run.
 _POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+_PLACE: Final = re.compile(r"\{(base|title|settings)\}")
 _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
 
@@ -45,8 +53,16 @@ def app(
     answer: Answer | Agent,
     user: Callable[..., Any],
     *,
-    title: MakeTitle | None = None,
-    model: str = "",
+    make_title: MakeTitle | None = None,
+    title: str = "voltmem",
+    logo: str | None = None,
+    accent: str | None = None,
+    suggestions: Sequence[str] = (),
+    models: Sequence[str] = (),
+    uploads: Sequence[str] = ("image/*", "application/pdf", "text/*"),
+    max_file_bytes: int = 20 * 2**20,
+    answers_per_minute: int | None = None,
+    on_feedback: OnFeedback | None = None,
     allowed_hosts: Sequence[str] | None = None,
 ) -> ASGIApp:
     """
@@ -61,19 +77,32 @@ def app(
             LangChain, the OpenAI Agents SDK or Pydantic AI, as it is.
         user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
             string, or raises an HTTPException with status 401.
-        title: Returns a better title than the beginning of the first question, from the question and its answer.
-        model: A name for what answers, which the page shows.
+        make_title: Returns a better title than the beginning of the first question, from the question and its answer.
+        title: The name of the chat, on the page and in the browser's tab.
+        logo: The path of a picture beside it, on this server.
+        accent: The colour of buttons and links, such as ``"#0f6a4c"``; the dark theme gets a lighter one of it.
+        suggestions: Questions that a new conversation offers. The first sentence is set off.
+        models: The names of what answers. Of several, the user chooses one, which is ``context.model``.
+        uploads: The media types of files that a question may have; none: it has no files.
+        max_file_bytes: The size of the largest of them.
+        answers_per_minute: How many answers a user may ask for in a minute, in this process; None: any number.
+        on_feedback: Called with the user's id, the conversation's id, the answer's id and ``"positive"``,
+            ``"negative"`` or None when somebody rates an answer. The answer's metadata has it as
+            ``{"feedback": {"type": "positive"}}``.
         allowed_hosts: The host names that the page is asked by, ``"*.example.com"`` for all below one; None: any. A
             server on one's own machine names them, against DNS rebinding.
 
     A question is stored before it is answered, and the answer while it streams. If *answer* raises, the page says
-    so, and the log has the error. If *title* raises, the title stays, and the log has the error.
+    so, and the log has the error. If *make_title* or *on_feedback* raises, the log has the error, and nothing else
+    changes.
 
     Raises:
         InvalidOptionError: *answer* takes other arguments, or is an agent that stores the conversation itself; the
-            storage or *user* are none, or *allowed_hosts* has what is no host name.
+            storage or *user* are none; or the value of another option is invalid.
     """
-    answers = Answers(storage, Answering(answer), title)
+    settings = Settings(title, logo, accent, suggestions, models, uploads, max_file_bytes)
+    answers = Answers(storage, Answering(answer), make_title)
+    asking = Asking(answers, settings, pace_of(answers_per_minute), on_feedback)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,11 +114,13 @@ def app(
     )
     if allowed_hosts is not None:
         made.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(allowed_hosts))
-    made.include_router(router(storage, user), prefix="/api")
+    made.include_router(router(storage, user, max_file_bytes=max_file_bytes), prefix="/api")
     of_users = [Depends(sign_in(storage, user)), Depends(read_when_signed_in)]
-    made.include_router(chat_routes(answers, model), prefix="/api", dependencies=of_users)
+    cap = Cap(_MOST_OF_A_USER, _MOST_OF_ALL)
+    for routes in (chat_routes(asking, cap), ai_sdk_routes(asking, cap)):
+        made.include_router(routes, prefix="/api", dependencies=of_users)
     made.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    made.include_router(_pages)
+    made.include_router(_pages(settings))
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
@@ -109,23 +140,27 @@ def _hosts(names: Sequence[object]) -> list[str]:
     return found
 
 
-_pages: Final = APIRouter()
+def _pages(settings: Settings) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/")
+    @routes.get("/c/{conversation_id}")
+    def page(request: Request) -> HTMLResponse:
+        return _page(request, "index.html", settings)
+
+    @routes.get("/shared/{token}")
+    def shared_page(request: Request) -> HTMLResponse:
+        """Return the page that a public link leads to. It needs no user, and asks the API for what the link shows."""
+        return _page(request, "shared.html", settings, UNLISTED)
+
+    return routes
 
 
-@_pages.get("/")
-@_pages.get("/c/{conversation_id}")
-def page(request: Request) -> HTMLResponse:
-    """Return the page, with the path under which it is mounted."""
-    return _page(request, "index.html")
-
-
-@_pages.get("/shared/{token}")
-def shared_page(request: Request) -> HTMLResponse:
-    """Return the page that a public link leads to. It needs no user, and asks the API for what the link shows."""
-    return _page(request, "shared.html", UNLISTED)
-
-
-def _page(request: Request, name: str, headers: Mapping[str, str] = MappingProxyType({})) -> HTMLResponse:
+def _page(
+    request: Request, name: str, settings: Settings, headers: Mapping[str, str] = MappingProxyType({})
+) -> HTMLResponse:
+    """Return a page, with the path under which the chat is mounted, and its settings."""
     base = request.scope.get("root_path", "").rstrip("/") + "/"
-    text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}", escape(base))
+    filled = {"base": base, "title": settings.title, "settings": to_json(settings.shown())}
+    text = _PLACE.sub(lambda found: escape(filled[found[1]]), (_STATIC / name).read_text(encoding="utf-8"))
     return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", **headers})

@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
-from typing import Annotated, Final, Literal
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 from sse_starlette import ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from voltmem._areas.answers import StoredAnswer
-from voltmem._values import JsonObject, to_json
-from voltmem.chat._answers import AT_THE_END, Answers, UnderWayError
+from voltmem._user import UserStorage
+from voltmem._values import JsonObject, short_repr, to_json
+from voltmem.chat._answers import AT_THE_END, UnderWayError
+from voltmem.chat._asking import Asking, Rating
 from voltmem.chat._feeds import Feed
+from voltmem.chat._settings import Settings
+from voltmem.errors import InvalidOptionError
 from voltmem.models import Message
 from voltmem.web._addresses import with_addresses
 from voltmem.web._bodies import Given
-from voltmem.web._payloads import Body, ConversationId, Name, NewId, NewMessageId, written_time
+from voltmem.web._payloads import Body, ConversationId, MessageId, Name, NewMessageId, written_time
 from voltmem.web._route import ProblemRoute, record_methods
 from voltmem.web._signed_in import Mine
 from voltmem.web._streams import Cap, EventStream
 
-# As many as a person has tabs and devices; and what a process has sockets for.
-_MOST_OF_A_USER: Final = 50
-_MOST_OF_ALL: Final = 10_000
 _LONGEST_TEXT: Final = 100_000
+_MOST_FILES: Final = 20
 _EVENT_ID: Final = re.compile(r"(.+):(\d{1,9})", re.DOTALL)
-_AI_SDK: Final = {"x-vercel-ai-ui-message-stream": "v1"}
-# What an error of the model's says may be a key, or a prompt: it is for the log.
-_FAILED: Final = "The answer failed. The log of the server says why."
-_UNDER_WAY: Final = "An answer is under way in this conversation: stop it, or wait for its end."
-# How the AI SDK's stream ends.
-_ENDS: Final[dict[str, list[JsonObject]]] = {
-    "complete": [{"type": "finish"}],
-    "approval": [{"type": "finish"}],
-    "stopped": [{"type": "abort"}],
-    "failed": [{"type": "error", "errorText": _FAILED}],
-}
+
+
+class Attached(Body):
+    """A file that was uploaded before."""
+
+    url: Annotated[str, Field(max_length=2_000)]
+    media_type: Annotated[str, Field(max_length=200)]
+    filename: Annotated[str, Field(max_length=500)] = ""
 
 
 class Question(Body):
@@ -48,34 +47,30 @@ class Question(Body):
     conversation_id: Name
     message_id: NewMessageId
     """The id that the question gets."""
-    text: Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)] | None = None
+    text: Annotated[str, Field(max_length=_LONGEST_TEXT)] | None = None
+    model: str | None = None
+    """Which of the models answers; null: the first one."""
+    files: Annotated[list[Attached], Field(max_length=_MOST_FILES, default_factory=list)]
+    """What is shown beside the text."""
     parent_id: Name | None = AT_THE_END
     """The message that the question follows, so that a branch begins there; null: it is the first message."""
 
 
-class Chat(Body):
-    """What useChat sends: its messages, of which the last question is answered."""
+class Feedback(Body):
+    """What somebody says of an answer."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    id: NewId
-    messages: Annotated[list[JsonObject], Field(min_length=1)]
-    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    type: Rating | None
 
 
-def chat_routes(answers: Answers, model: str) -> APIRouter:
+def chat_routes(asking: Asking, cap: Cap) -> APIRouter:
     """Make the routes."""
+    answers = asking.answers
     routes = APIRouter(route_class=ProblemRoute)
-    cap = Cap(_MOST_OF_A_USER, _MOST_OF_ALL)
-
-    @routes.get("/about")
-    async def about() -> dict[str, str]:
-        return {"model": model}
 
     @routes.post("/chat", response_class=EventStream)
     async def ask(request: Request, mine: Mine, question: Given[Question]) -> Response:
-        feed = await _asked(answers, mine, question)
-        return await _streamed(cap, mine.user_id, _events(feed, 0, request))
+        feed = await _asked(asking, mine, question)
+        return await streamed(cap, mine.user_id, _events(feed, 0, request))
 
     @routes.get("/chat/{conversation_id}/stream", response_class=EventStream)
     async def join(
@@ -90,7 +85,7 @@ def chat_routes(answers: Answers, model: str) -> APIRouter:
         # One who followed it is told how it ended.
         if feed is None or not (feed.is_open or is_known):
             return Response(status_code=204)
-        return await _streamed(cap, mine.user_id, _events(feed, number if is_known else 0, request))
+        return await streamed(cap, mine.user_id, _events(feed, number if is_known else 0, request))
 
     @routes.post("/chat/{conversation_id}/stop", status_code=204)
     async def stop(mine: Mine, conversation_id: ConversationId) -> None:
@@ -104,49 +99,59 @@ def chat_routes(answers: Answers, model: str) -> APIRouter:
     async def running(mine: Mine) -> JsonObject:
         return _page(await answers.running(mine))
 
-    @routes.post("/ai/chat", response_class=EventStream)
-    async def ask_as_ai_sdk(request: Request, mine: Mine, chat: Given[Chat]) -> Response:
-        feed = await _asked_by_ai_sdk(answers, mine, chat)
-        return await _streamed(cap, mine.user_id, _ai_sdk_events(feed, request), _AI_SDK)
-
-    @routes.get("/ai/chat/{conversation_id}/stream", response_class=EventStream)
-    async def resume_as_ai_sdk(request: Request, mine: Mine, conversation_id: ConversationId) -> Response:
-        feed = await answers.join(mine, conversation_id)
-        if feed is None or not feed.is_open:
-            return Response(status_code=204)
-        return await _streamed(cap, mine.user_id, _ai_sdk_events(feed, request), _AI_SDK)
+    @routes.put("/chat/{conversation_id}/answers/{answer_id}/feedback", status_code=204)
+    async def rate(
+        mine: Mine, conversation_id: ConversationId, answer_id: MessageId, feedback: Given[Feedback]
+    ) -> None:
+        await asking.rate(mine, conversation_id, answer_id, feedback.type)
 
     record_methods(routes.routes)
     return routes
 
 
-async def _asked(answers: Answers, mine: Mine, question: Question) -> Feed:
-    try:
+async def _asked(asking: Asking, mine: UserStorage, question: Question) -> Feed:
+    model = chosen_model(asking, question.model)
+    asking.admit(mine)
+    with one_at_a_time():
         if question.text is None:
-            return await answers.ask_again(mine, question.conversation_id, question.message_id)
-        message = Message(id=question.message_id, role="user", content=question.text)
-        return await answers.ask(mine, question.conversation_id, message, question.parent_id)
-    except UnderWayError as error:
-        raise HTTPException(
-            409, "An answer is under way in this conversation: stop it, or wait for its end."
-        ) from error
+            return await asking.answers.ask_again(mine, question.conversation_id, question.message_id, model=model)
+        _check_asked(asking.settings, question)
+        message = Message(id=question.message_id, role="user", content=_content(question.text, question.files))
+        return await asking.answers.ask(mine, question.conversation_id, message, question.parent_id, model=model)
 
 
-async def _asked_by_ai_sdk(answers: Answers, mine: Mine, chat: Chat) -> Feed:
-    asked = next((each for each in reversed(chat.messages) if each.get("role") == "user"), None)
-    if asked is None:
-        raise HTTPException(422, "There is no question: the messages have none with the role user.")
-    question = Message.of(asked)
-    await mine.ensure_conversation({"id": chat.id})
-    again = chat.trigger == "regenerate-message"
+def _check_asked(settings: Settings, question: Question) -> None:
+    if not question.text and not question.files:
+        raise HTTPException(422, "The question is empty: it needs a text, or files.")
+    for each in question.files:
+        if not settings.takes(each.media_type):
+            raise HTTPException(422, f"A question may not have a file of the type {short_repr(each.media_type)}.")
+
+
+def chosen_model(asking: Asking, name: str | None) -> str:
     try:
-        if again:
-            return await answers.ask_again(mine, chat.id, question.id)
-        return await answers.ask(mine, chat.id, question)
+        return asking.settings.check_model(name)
+    except InvalidOptionError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+def _content(text: str, files: Sequence[Attached]) -> JsonValue:
+    if not files:
+        return text
+    parts: list[JsonValue] = [
+        {"type": "file", "url": each.url, "mediaType": each.media_type, "filename": each.filename} for each in files
+    ]
+    said: list[JsonValue] = [{"type": "text", "text": text}] if text else []
+    return [*parts, *said]
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    try:
+        yield
     except UnderWayError as error:
-        raise HTTPException(
-            409, "An answer is under way in this conversation: stop it, or wait for its end."
-        ) from error
+        detail = "An answer is under way in this conversation: stop it, or wait for its end."
+        raise HTTPException(409, detail) from error
 
 
 def _place(event_id: str | None) -> tuple[str | None, int]:
@@ -155,7 +160,7 @@ def _place(event_id: str | None) -> tuple[str | None, int]:
     return (found[1], int(found[2])) if found else (None, 0)
 
 
-async def _streamed(
+async def streamed(
     cap: Cap,
     user_id: str,
     events: AsyncGenerator[ServerSentEvent, None],
@@ -173,27 +178,16 @@ async def _streamed(
 
 
 async def _events(feed: Feed, number: int, request: Request) -> AsyncGenerator[ServerSentEvent, None]:
-    yield _event({"id": feed.answer_id, "questionId": feed.question_id}, request, event="answer")
+    yield event_of({"id": feed.answer_id, "questionId": feed.question_id}, request, event="answer")
     async with aclosing(feed.follow(number)) as growth:
         async for each in growth:
             parts: list[JsonValue] = [*each.chunks]
-            yield _event({"parts": parts}, request, event="parts", id=f"{feed.answer_id}:{each.number}")
+            yield event_of({"parts": parts}, request, event="parts", id=f"{feed.answer_id}:{each.number}")
     if feed.status != "streaming":  # else the browser comes back, and finds the process that goes on
-        yield _event({"id": feed.answer_id, "status": feed.status}, request, event="end")
+        yield event_of({"id": feed.answer_id, "status": feed.status}, request, event="end")
 
 
-async def _ai_sdk_events(feed: Feed, request: Request) -> AsyncGenerator[ServerSentEvent, None]:
-    yield _event({"type": "start", "messageId": feed.answer_id}, request)
-    async with aclosing(feed.follow()) as growth:
-        async for each in growth:
-            for chunk in each.chunks:
-                yield _event(chunk, request)
-    for chunk in _ENDS.get(feed.status, []):
-        yield _event(chunk, request)
-    yield ServerSentEvent("[DONE]")
-
-
-def _event(data: JsonObject, request: Request, event: str | None = None, id: str | None = None) -> ServerSentEvent:
+def event_of(data: JsonObject, request: Request, event: str | None = None, id: str | None = None) -> ServerSentEvent:
     return ServerSentEvent(with_addresses(to_json(data).encode(), request).decode(), event=event, id=id)
 
 

@@ -12,6 +12,12 @@ from voltmem.chat._titles import shortened
 from voltmem.models import Message
 
 NAME: Final = "Scripted model"
+SUGGESTIONS: Final = (
+    "Why won’t my sourdough rise? The loaf stays flat.",
+    "Plan a weekend in Lisbon. Three days, one hill a day.",
+    "Show me a small asyncio program. In Python, with a memory.",
+    "Help me find a name for a small tool. One syllable, if possible.",
+)
 _SCRIPT: Final = Path(__file__).parent / "script.md"
 
 

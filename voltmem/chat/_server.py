@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import webbrowser
+from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
@@ -22,6 +23,7 @@ except ImportError as error:
     raise MissingExtraError("uvicorn", "chat") from error
 
 HOST: Final = "127.0.0.1"
+_OWN: Final = ("localhost", HOST)
 
 
 def you() -> str:
@@ -34,12 +36,13 @@ async def serve(
     answer: Answer | Agent,
     port: int,
     *,
-    model: str = "",
-    title: MakeTitle | None = None,
+    models: Sequence[str] = (),
+    suggestions: Sequence[str] = (),
+    make_title: MakeTitle | None = None,
     opens_browser: bool = True,
 ) -> None:
     """Serve the chat until Ctrl-C, on this port or a free one. The caller has opened the storage."""
-    made = app(storage, answer, you, title=title, model=model, allowed_hosts=["localhost", HOST])
+    made = app(storage, answer, you, make_title=make_title, models=models, suggestions=suggestions, allowed_hosts=_OWN)
     with listening(port) as listener:
         address = f"http://{HOST}:{listener.getsockname()[1]}/"
         # Event streams never end by themselves. On Ctrl-C they are given one second.

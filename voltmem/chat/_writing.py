@@ -50,6 +50,7 @@ class Writing:
         question_id: The question.
         prepare: Stores the question, in the transaction in which the answer begins.
         answering: Calls answer=.
+        model: Which of the models answers.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Writing:
         question_id: str,
         prepare: Prepare,
         answering: Answering,
+        model: str = "",
     ) -> None:
         self._mine = mine
         self._conversation_id = conversation_id
         self._prepare = prepare
         self._answering = answering
+        self._model = model
         self._rows = AnswerRows(access_of(mine))
         self._growing = Growing(uuid7())
         self._stop = asyncio.Event()
@@ -112,7 +115,7 @@ class Writing:
     async def _write(self, lease: HeldLease) -> tuple[Message, Message] | None:
         memory = self._mine.conversation(self._conversation_id)
         messages = await memory.messages(limit=_HISTORY_LIMIT)
-        context = Context(self._mine.user_id, self._conversation_id, memory)
+        context = Context(self._mine.user_id, self._conversation_id, memory, self._model)
         saying = asyncio.create_task(self._say(messages, context))
         beside = [asyncio.create_task(each) for each in (self._keep(lease), self._heed(lease), self._stop.wait())]
         try:

@@ -51,6 +51,7 @@ from voltmem.web import (
     _messages,
     _recall,
     _shares,
+    _tags,
     _transfer,
     _working_memory,
 )
@@ -62,7 +63,7 @@ from voltmem.web._streams import Cap
 __all__ = ["app", "router"]
 
 _OF_A_USER = (
-    *(_conversations.routes, _recall.routes, _messages.routes, _shares.routes),
+    *(_conversations.routes, _tags.routes, _recall.routes, _messages.routes, _shares.routes),
     *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes, _files.routes, _working_memory.routes),
 )
 _OF_ANYBODY = (_shares.public_routes, _files.public_routes)

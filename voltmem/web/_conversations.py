@@ -32,10 +32,7 @@ from voltmem.web._payloads import (
     NewConversation,
     Purged,
     Reading,
-    Retagged,
     SearchCursor,
-    TagCounts,
-    TagReplacement,
     TimeZone,
     item_of,
     new_item,
@@ -255,19 +252,6 @@ async def purge_conversation(mine: Mine, conversationId: ConversationId) -> None
 
 
 # --- tags ---------------------------------------------------------------------------------------------------------
-
-
-@routes.get("/tags", response_model=TagCounts, responses=responses(), operation_id="listTags")
-async def list_tags(mine: Mine) -> Response:
-    """List the tags of the user's conversations, and how many conversations have each."""
-    return JsonResponse(TagCounts.model_validate({"items": await mine.list_tags()}))
-
-
-@routes.patch("/tags", response_model=Retagged, responses=responses(400, 413, 415), operation_id="replaceTag")
-async def replace_tag(mine: Mine, given: Given[TagReplacement]) -> Response:
-    """Replace a tag of all conversations that have it, or of some: archived and deleted ones included."""
-    changed = await mine.replace_tag(given.tag, given.by, conversation_ids=given.conversation_ids)
-    return JsonResponse(Retagged(conversation_ids=changed))
 
 
 @routes.delete("/me", response_model=Deleted, responses=responses(), operation_id="deleteMe")

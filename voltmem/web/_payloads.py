@@ -351,55 +351,6 @@ class Purged(Answer):
     purged: int
 
 
-class TagWithCount(Answer):
-    """A tag, and how many conversations have it. Deleted conversations are not counted."""
-
-    tag: str
-    listed: int
-    """How many conversations of the list have it."""
-    archived: int
-    """How many archived conversations have it."""
-
-
-class TagCounts(Answer):
-    """The tags of a user's conversations, in the order of their characters."""
-
-    items: list[TagWithCount]
-
-
-class TagReplacement(Body):
-    """A tag to replace. Without *by* it is removed; without *tag*, *by* is added to the given conversations."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {"required": ["tag"], "properties": {"tag": {"type": "string"}}},
-                {
-                    "required": ["by", "conversationIds"],
-                    "properties": {"by": {"type": "string"}, "conversationIds": {"type": "array"}},
-                },
-            ]
-        }
-    )
-
-    tag: Name | None = None
-    by: Name | None = None
-    conversation_ids: Annotated[ListOf[Name], Field(max_length=10_000)] | None = None
-    """Only these conversations; left out: all that have the tag."""
-
-    @model_validator(mode="after")
-    def _names_what_to_change(self) -> Self:
-        if self.tag is None and (self.by is None or self.conversation_ids is None):
-            raise ValueError("pass the tag to replace, or by and conversationIds")
-        return self
-
-
-class Retagged(Answer):
-    """The conversations whose tags were changed."""
-
-    conversation_ids: list[str]
-
-
 class Deleted(Answer):
     """How many conversations and recorded runs were deleted permanently."""
 

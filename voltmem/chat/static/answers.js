@@ -12,16 +12,19 @@ export const answerIn = (conversationId) => underWay.get(conversationId);
 /**
  * Follow an answer to its end, over broken connections.
  *
- * {conversationId, question, events, onChange}: question: {id}, which is answered; events: those of a request that asked, or null to
- * join the conversation's answer; onChange: called after each change. Resolves to the answer's status; null if there
- * is none. Rejects if the request that asks is refused.
+ * {conversationId, question, ask, onChange}: question: {id}, which is answered; ask: sends the request that asks, and
+ * resolves to its events; null: the conversation's answer is joined; onChange: called after each change. Resolves to
+ * the answer's status; null if there is none. Rejects if the request that asks is refused, or aborted.
  */
-export async function follow({ conversationId, question, events = null, onChange }) {
-  const mine = { conversationId, question, answer: emptyAnswer(), status: "streaming", hasBegun: false, place: null };
+export async function follow({ conversationId, question, ask = null, onChange }) {
+  const mine = {
+    ...{ conversationId, question, answer: emptyAnswer(), status: "streaming", hasBegun: false, place: null },
+    controller: new AbortController(), // of the request that asks
+  };
   underWay.set(conversationId, mine);
   onChange(mine);
   try {
-    if (events) await read(mine, await events, onChange);
+    if (ask) await read(mine, await ask(mine.controller.signal), onChange);
     for (let pause = SHORTEST_PAUSE; mine.status === "streaming"; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       try {
         const joined = await api.join(conversationId, mine.place);

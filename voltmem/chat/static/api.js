@@ -15,13 +15,13 @@ export class Problem extends Error {
   }
 }
 
-async function send(method, path, { body, query = {}, signal, headers = {} } = {}) {
+async function send(method, path, { body, file, query = {}, signal, headers = {} } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
   const url = `${base}api/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
   if (body !== undefined) headers = { ...headers, "Content-Type": "application/json" };
   let response;
   try {
-    response = await fetch(url, { method, signal, headers, body: body && JSON.stringify(body) });
+    response = await fetch(url, { method, signal, headers, body: file ?? (body && JSON.stringify(body)) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem("The server can’t be reached.");
@@ -43,7 +43,6 @@ async function call(method, path, options) {
 
 const at = (id) => `conversations/${encodeURIComponent(id)}`;
 
-export const about = () => call("GET", "about");
 export const conversations = (query) => call("GET", "conversations", { query: { ...query, timeZone } });
 export const conversation = (id) => call("GET", at(id));
 export const create = () => call("POST", "conversations", { body: {} });
@@ -77,7 +76,7 @@ export const shared = (token, after) => call("GET", `shared/${encodeURIComponent
 export const search = (q, after, signal, more) => call("GET", "search", { query: { q, after, ...more }, signal });
 
 /** Ask a question. Resolves to the events of its answer. */
-export const ask = async (question) => events(await send("POST", "chat", { body: question }));
+export const ask = async (question, signal) => events(await send("POST", "chat", { body: question, signal }));
 
 /** Join the answer of a conversation after an event. Resolves to its events; null if none is under way. */
 export async function join(id, lastEventId) {
@@ -86,10 +85,20 @@ export async function join(id, lastEventId) {
   return response.status === 204 ? null : events(response);
 }
 
+/** Store a file. Resolves to {url}. */
+export const upload = (file) =>
+  call("POST", "files", { file, headers: { "Content-Type": file.type || "application/octet-stream" } });
+
+export const rate = (id, answerId, type) =>
+  call("PUT", `chat/${encodeURIComponent(id)}/answers/${encodeURIComponent(answerId)}/feedback`, { body: { type } });
+
 export const stop = (id) => call("POST", `chat/${encodeURIComponent(id)}/stop`);
 
 /** Load what became of the answers of a conversation that are not complete. */
 export const unfinished = async (id) => (await call("GET", `chat/${encodeURIComponent(id)}/answers`)).items;
+
+/** Load the ids of the conversations whose answers are under way. */
+export const answering = async () => (await call("GET", "answers")).items.map((each) => each.conversationId);
 
 export const branches = async (id) => (await call("GET", `${at(id)}/branches`)).items;
 export const choose = (id, messageId) => call("POST", `${at(id)}/messages/${encodeURIComponent(messageId)}/choose`);

@@ -6,13 +6,14 @@ import * as api from "./api.js";
 import { startCommands } from "./commands.js";
 import { focusComposer, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
-import { byId, icon } from "./dom.js";
+import { byId, element, icon } from "./dom.js";
 import { startDrag } from "./drag.js";
 import { setDrawer, startDrawer } from "./drawer.js";
 import { reload, setCurrent, showView, startList } from "./list.js";
 import { openMenu } from "./menu.js";
 import * as search from "./search.js";
-import { changed, listen, removed, titleOf } from "./store.js";
+import { settings, startSettings } from "./settings.js";
+import { changed, listen, removed, setAnswering, titleOf } from "./store.js";
 import { later } from "./toast.js";
 
 // --- addresses --------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ const [title, menuButton, forkedFrom] = [byId("title"), byId("conversation-menu"
 function showHead() {
   const item = conversation.openItem();
   if (!title.querySelector("input")) title.textContent = conversation.openId() === null || item ? titleOf(item ?? {}) : "";
-  document.title = item ? `${titleOf(item)} · voltmem` : "voltmem";
+  document.title = item ? `${titleOf(item)} · ${settings.title}` : settings.title;
   menuButton.hidden = !item;
   forkedFrom.hidden = !item?.forkedFrom;
   forkedFrom.href = addressOf(item?.forkedFrom ?? "", item?.forkedUpTo);
@@ -96,6 +97,8 @@ listen((id, item) => {
 
 // --- events of the server ---------------------------------------------------------------------------------------
 
+const BETWEEN_MARKS = 300; // milliseconds
+
 let stopWatching = null;
 let isFirst = true;
 
@@ -106,10 +109,12 @@ function watch() {
       if (!isFirst) conversation.refresh();
       isFirst = false;
       reload();
+      markAnswering();
     },
     onChange({ conversationId, conversation: item }) {
       if (item) changed(item);
       else removed(conversationId);
+      markAnswering();
       if (item && conversationId === conversation.openId()) conversation.refresh();
     },
     onLost() {
@@ -117,6 +122,20 @@ function watch() {
       byId("offline").hidden = false;
     },
   });
+}
+
+let marking = null;
+
+/** Mark the conversations whose answers are under way. An answer that begins or ends stores a message. */
+function markAnswering() {
+  marking ??= setTimeout(async () => {
+    marking = null;
+    try {
+      setAnswering(await api.answering());
+    } catch {
+      // The next change asks again.
+    }
+  }, BETWEEN_MARKS);
 }
 
 function unwatch() {
@@ -172,11 +191,17 @@ function changeTheme() {
 
 byId("theme").addEventListener("click", changeTheme);
 
+function showLogo() {
+  if (settings.logo) document.querySelector(".logo").replaceWith(element("img", { class: "logo", src: settings.logo, alt: "" }));
+}
+
 // --- the start --------------------------------------------------------------------------------------------------
 
 conversation.startConversation({ navigate });
 startActions({ navigate });
-startComposer({ send: conversation.send, stop: conversation.stop });
+startSettings();
+showLogo();
+startComposer({ send: conversation.send, stop: conversation.stop, edit: conversation.editLast });
 startList();
 startDrag();
 search.startSearch();
@@ -187,4 +212,3 @@ route();
 reload();
 watch();
 focusComposer();
-api.about().then(({ model }) => (byId("model").textContent = model), () => {});

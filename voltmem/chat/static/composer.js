@@ -1,25 +1,39 @@
-// The message box. It grows with its text. Enter sends, Shift+Enter adds a line break. A button stops an answer.
+// The message box. It grows with its text, and keeps it for the next visit. A button stops an answer.
 
+import { hasAttachments, startAttachments, takeAttachments } from "./attachments.js";
 import { byId, isPhone } from "./dom.js";
+import { keep, kept } from "./kept.js";
 import { fit } from "./message.js";
 
 const [box, sendButton, stopButton] = [byId("composer-text"), byId("send"), byId("stop")];
-const drafts = new Map(); // unsent text by conversation id; null: the new conversation
-let place = null; // the id of the draft in the box
-let isBusy = false;
+const IS_TOUCH = matchMedia("(pointer: coarse)");
+const NEW = "new"; // the key of the new conversation's draft
+const MOST_DRAFTS = 50;
 
-/** Start the box. It calls send with the text. */
-export function startComposer({ send, stop }) {
-  const submit = () => {
+let drafts = new Map(kept("drafts", [], sessionStorage)); // unsent text by conversation id, the latest last
+let place = NEW; // the key of the draft in the box
+let isBusy = false;
+let isSending = false;
+
+/** Start the box. It calls send with the text, stop, and edit, which changes the last question. */
+export function startComposer({ send, stop, edit }) {
+  const early = box.value; // typed before the scripts were there
+  const submit = async () => {
     const text = box.value.trim();
-    if (!text || isBusy) return;
+    if (!(text || hasAttachments()) || isBusy || isSending) return;
+    isSending = true;
+    const files = await takeAttachments();
+    isSending = false;
+    if (!files) return; // one of them could not be uploaded: it is shown, and the text stays
     write("");
-    send(text);
+    send(text, files);
   };
   byId("composer").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   box.addEventListener("input", () => write(box.value));
   box.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.isComposing || event.keyCode === 229) return; // an input method has the key; Safari says so by 229 only
+    if (event.key === "ArrowUp" && !box.value && edit()) event.preventDefault();
+    if (event.key !== "Enter" || event.shiftKey || IS_TOUCH.matches) return;
     event.preventDefault();
     submit();
   });
@@ -27,34 +41,55 @@ export function startComposer({ send, stop }) {
     stop();
     box.focus();
   });
-  write("");
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !isBusy || event.defaultPrevented || event.isComposing) return;
+    if (document.querySelector(":popover-open, dialog[open]") || event.target.matches("input, .edit-text")) return;
+    stop();
+  });
+  startAttachments({ onChange: showSendable });
+  write(drafts.get(place) ?? "");
+  if (early.trim() && early !== box.value) restoreDraft(place, early);
+  // A visitor without a keyboard adds lines by Enter, and sends with the button.
+  box.enterKeyHint = IS_TOUCH.matches ? "enter" : "send";
 }
 
 function write(text) {
-  drafts.set(place, text);
+  put(place, text);
   if (box.value !== text) box.value = text;
   fit(box);
-  sendButton.disabled = !text.trim();
+  showSendable();
 }
 
-/** Show a conversation's draft in the box. */
+function showSendable() {
+  sendButton.disabled = !box.value.trim() && !hasAttachments();
+}
+
+function put(key, text) {
+  drafts.delete(key);
+  if (text) drafts.set(key, text);
+  drafts = new Map([...drafts].slice(-MOST_DRAFTS));
+  keep("drafts", [...drafts], sessionStorage);
+}
+
+/** Show a conversation's draft in the box; null: that of the new conversation. */
 export function openDraft(id) {
-  place = id;
-  write(drafts.get(id) ?? "");
+  place = id ?? NEW;
+  write(drafts.get(place) ?? "");
 }
 
 /** Move a draft to another id, when the new conversation gets its id or a conversation is deleted. */
 export function moveDraft(from, to) {
-  const text = drafts.get(from) ?? "";
-  drafts.delete(from);
-  if (place === from) place = to;
+  const text = drafts.get(from ?? NEW) ?? "";
+  put(from ?? NEW, "");
+  if (place === (from ?? NEW)) place = to ?? NEW;
   restoreDraft(to, text);
 }
 
 /** Put a text that was not sent back in the draft, before text written since. */
 export function restoreDraft(id, text) {
-  drafts.set(id, [text, drafts.get(id)].filter(Boolean).join("\n\n"));
-  if (place === id) write(drafts.get(id));
+  const key = id ?? NEW;
+  put(key, [text, drafts.get(key)].filter(Boolean).join("\n\n"));
+  if (place === key) write(drafts.get(key) ?? "");
 }
 
 export function setBusy(busy) {

@@ -8,6 +8,7 @@ import { announce, arrange, byId, element, whenNear } from "./dom.js";
 import { MessageView, isShown, textOf, textParts } from "./message.js";
 import { Note, noteOf } from "./notes.js";
 import { around, newest, rest, PAGE } from "./pages.js";
+import { model } from "./settings.js";
 import { find, receive, removed } from "./store.js";
 import { showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
@@ -177,7 +178,7 @@ function withAnswer({ question, answer }) {
 }
 
 function viewOf(message, isStreaming) {
-  if (!views.has(message.id)) views.set(message.id, new MessageView(message, { edit, regenerate, fork, choose }));
+  if (!views.has(message.id)) views.set(message.id, new MessageView(message, { edit, regenerate, fork, choose, rate }));
   views.get(message.id).show(message, { isStreaming, branch: others.branches.get(message.id) });
   return views.get(message.id).element;
 }
@@ -201,10 +202,10 @@ function showToNewest() {
 // --- questions and answers --------------------------------------------------------------------------------------
 
 /** Send a question. If it is not stored, its text goes back into the box. */
-export async function send(text) {
+export async function send(text, files = []) {
   const isNew = id === null;
   const conversationId = id ?? (await create());
-  if (conversationId && (await ask(conversationId, { text }))) return;
+  if (conversationId && (await ask(conversationId, { text, files }))) return;
   if (isNew && conversationId) await removeUnused(conversationId);
   restoreDraft(isGone(conversationId) ? null : conversationId, text);
 }
@@ -250,11 +251,19 @@ async function edit(question, text) {
   const conversationId = id;
   try {
     const before = place > 0 ? messages[place - 1] : (await api.messages(id, { before: question.id, limit: 1 })).items[0];
-    return await ask(conversationId, { text, parentId: before?.id ?? null });
+    const files = question.parts.filter((part) => part.type === "file");
+    return await ask(conversationId, { text, files, parentId: before?.id ?? null });
   } catch (error) {
     showError(error);
     return false;
   }
+}
+
+/** Open the last question in its edit box. Returns whether there is one. */
+export function editLast() {
+  const question = messages.findLast((message) => message.role === "user" && views.has(message.id));
+  if (question) views.get(question.id).edit();
+  return Boolean(question);
 }
 
 function regenerate(answer) {
@@ -270,16 +279,18 @@ const askAgain = (question) => ask(id, { question });
  * Ask a question with a new text, or a stored question again, and follow the answer. Resolves to whether it was
  * stored. An answer that is under way is stopped before.
  */
-async function ask(conversationId, { text, parentId, question = null }) {
-  const asked = question ?? { id: crypto.randomUUID(), role: "user", parts: textParts(text), metadata: {}, createdAt: new Date() };
-  const body = { conversationId, messageId: asked.id, text, parentId };
+async function ask(conversationId, { text, files = [], parentId, question = null }) {
+  const parts = [...files, ...(text ? textParts(text) : [])];
+  const asked = question ?? { id: crypto.randomUUID(), role: "user", parts, metadata: {}, createdAt: new Date() };
+  const sent = files.map(({ url, mediaType, filename = "" }) => ({ url, mediaType, filename }));
+  const body = { conversationId, messageId: asked.id, text, parentId, files: sent, model: model() };
   const before = { messages, hasNewer };
   try {
     if (answerIn(conversationId)) await api.stop(conversationId);
     await showAsked(conversationId, asked, parentId);
-    return await followed(conversationId, asked, api.ask(body));
+    return await followed(conversationId, asked, (signal) => api.ask(body, signal));
   } catch (error) {
-    showError(error);
+    if (error.name !== "AbortError") showError(error);
     const wasStored = await isStored(conversationId, asked);
     if (!wasStored && conversationId === id) ({ messages, hasNewer } = before);
     now();
@@ -302,7 +313,7 @@ async function showAsked(conversationId, question, parentId) {
 }
 
 /** Follow an answer, and show how it ends. Resolves to whether the question is stored. */
-async function followed(conversationId, question, events = null) {
+async function followed(conversationId, question, send = null) {
   const isOpen = () => conversationId === id;
   let current;
   const onChange = (mine) => {
@@ -312,11 +323,11 @@ async function followed(conversationId, question, events = null) {
     if (!isFirst) return nextFrame();
     setBusy(true);
     now();
-    if (events) toEnd();
+    if (send) toEnd();
     announce("Answering");
   };
   try {
-    const status = await follow({ conversationId, question, events, onChange });
+    const status = await follow({ conversationId, question, ask: send, onChange });
     if (isOpen() && status === "complete") announce(textOf(current.answer));
     return true;
   } finally {
@@ -347,6 +358,19 @@ async function isStored(conversationId, question) {
   }
 }
 
+async function rate(answer, type) {
+  const [conversationId, feedback] = [id, type && { type }];
+  const shown = { ...answer, metadata: { ...answer.metadata, feedback } };
+  messages = messages.map((message) => (message.id === answer.id ? shown : message));
+  render();
+  try {
+    await api.rate(conversationId, answer.id, type);
+  } catch (error) {
+    showError(error);
+    await synchronize(conversationId);
+  }
+}
+
 async function choose(messageId) {
   try {
     await api.choose(id, messageId);
@@ -372,6 +396,8 @@ function now() {
 }
 
 export async function stop() {
+  const asked = answerIn(id);
+  if (asked && !asked.hasBegun) asked.controller.abort();
   try {
     await api.stop(id);
     announce("Stopped");

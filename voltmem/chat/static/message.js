@@ -35,7 +35,7 @@ export class MessageView {
       this.#actions,
     );
     this.show(message);
-    if (edits.has(message.id)) this.#edit();
+    if (edits.has(message.id)) this.edit();
   }
 
   show(message, { isStreaming = false, branch = null } = {}) {
@@ -80,6 +80,11 @@ export class MessageView {
     ];
   }
 
+  #rating(name, label, type) {
+    const isGiven = this.message.metadata?.feedback?.type === type;
+    return iconButton(name, label, () => this.handlers.rate(this.message, isGiven ? null : type), { "aria-pressed": String(isGiven) });
+  }
+
   #buttons() {
     const copy = iconButton("copy", "Copy", () => copyText(copy, textOf(this.message)));
     // The second click of a double click would act on the page that the first one opened.
@@ -88,15 +93,16 @@ export class MessageView {
       ...this.#branches(),
       ...(textOf(this.message) ? [copy] : []),
       this.message.role === "user"
-        ? button("rename", "Edit", () => this.#edit())
+        ? button("rename", "Edit", () => this.edit())
         : button("regenerate", "Answer again", this.handlers.regenerate),
+      ...(this.message.role === "assistant" ? [this.#rating("good", "Good answer", "positive"), this.#rating("bad", "Bad answer", "negative")] : []),
       button("fork", "Fork from here", this.handlers.fork),
       element("time", { datetime: this.message.createdAt }, TIME.format(new Date(this.message.createdAt))),
     ];
   }
 
   /** Show an edit box in place of the question. Enter sends the new text, Escape cancels. */
-  #edit() {
+  edit() {
     const box = element("textarea", {
       class: "edit-text",
       "aria-label": "Edit the message",
@@ -147,9 +153,11 @@ export class MessageView {
   async #save(text) {
     const { message } = this;
     this.#end();
-    if (!text || text === textOf(message) || (await this.handlers.edit(message, text))) return;
-    edits.set(message.id, text);
-    if (!this.#isEditing) this.#edit();
+    if (!text || text === textOf(message)) return;
+    edits.set(message.id, text); // a view that is made anew meanwhile shows it
+    if (await this.handlers.edit(message, text)) edits.delete(message.id);
+    else if (this.element.isConnected && !this.#isEditing) this.edit();
+    document.querySelector(`[data-id="${CSS.escape(message.id)}"] .edit-text`)?.focus();
   }
 }
 

@@ -18,6 +18,8 @@ const IN_THE_LIST = [
 const IN_A_CONVERSATION = [
   ["Send", "Enter"],
   ["New line", "Shift+Enter"],
+  ["Stop the answer", "Esc"],
+  ["Edit the last question", "↑"],
   ["Next or previous match", "F3", "Shift+F3"],
 ];
 

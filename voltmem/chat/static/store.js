@@ -2,6 +2,7 @@
 
 const known = new Map();
 const listeners = new Set();
+let answering = new Set(); // the ids of those whose answer is under way
 const updates = new Map(); // by id: the number of the conversation's last update
 let count = 0; // of all updates
 
@@ -10,8 +11,21 @@ export const listen = (listener) => listeners.add(listener);
 
 /** Store the current state of a conversation and notify the listeners. */
 export function changed(item) {
-  known.set(item.id, item);
-  notify(item.id, item);
+  notify(item.id, put(item));
+}
+
+function put(item) {
+  const made = { ...item, answering: answering.has(item.id) };
+  known.set(item.id, made);
+  return made;
+}
+
+/** Mark the conversations whose answers are under way, and no others. */
+export function setAnswering(ids) {
+  const before = answering;
+  answering = new Set(ids);
+  for (const id of new Set([...before, ...answering]))
+    if (before.has(id) !== answering.has(id) && known.has(id)) changed(known.get(id));
 }
 
 export function removed(id) {
@@ -32,7 +46,7 @@ export async function receive(response) {
   const sent = count;
   const item = await response;
   if (!isUpdatedSince(item.id, sent)) changed(item);
-  return item;
+  return known.get(item.id) ?? item;
 }
 
 /**
@@ -42,8 +56,7 @@ export async function receive(response) {
 export async function receivePage(response) {
   const sent = count;
   const page = await response;
-  const items = page.items.filter((item) => !isUpdatedSince(item.id, sent));
-  items.forEach((item) => known.set(item.id, item));
+  const items = page.items.filter((item) => !isUpdatedSince(item.id, sent)).map(put);
   return { ...page, items, end: page.items.at(-1), newer: [...updates.keys()].filter((id) => isUpdatedSince(id, sent)) };
 }
 

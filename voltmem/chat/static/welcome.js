@@ -1,13 +1,7 @@
 // The content of a conversation without messages.
 
 import { element } from "./dom.js";
-
-const SUGGESTIONS = [
-  ["Why won’t my sourdough rise?", "A loaf that stays flat"],
-  ["Plan a weekend in Lisbon, on foot", "Three days, one hill a day"],
-  ["Show me a small asyncio program", "In Python, with a memory"],
-  ["Help me find a name for a small tool", "One syllable, if possible"],
-];
+import { settings } from "./settings.js";
 
 export function welcome(ask) {
   return element(
@@ -18,15 +12,15 @@ export function welcome(ask) {
     element(
       "ul",
       { class: "suggestions" },
-      SUGGESTIONS.map(([question, hint]) =>
-        element(
-          "li",
-          {},
-          element("button", { type: "button", onclick: () => ask(question) }, element("b", {}, question), element("span", {}, hint)),
-        ),
-      ),
+      settings.suggestions.map((question) => element("li", {}, suggestion(question, ask))),
     ),
   );
+}
+
+/** Return a button that asks a question, with its first sentence set off. */
+function suggestion(question, ask) {
+  const [, first, rest] = question.match(/^(.*?[.?!:](?=\s)|.*)(.*)$/s);
+  return element("button", { type: "button", onclick: () => ask(question) }, element("b", {}, first), element("span", {}, rest.trim()));
 }
 
 function greeting(hour) {

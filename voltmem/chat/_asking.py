@@ -1,0 +1,88 @@
+"""What a chat does beside answering: the choice of the model, the pace of a user, and what people say of answers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, Literal, TypeAlias
+
+from fastapi import HTTPException
+
+from voltmem._postgres.driver import logger
+from voltmem._user import UserStorage
+from voltmem._values import JsonObject, short_repr
+from voltmem.chat._answers import Answers
+from voltmem.chat._settings import Settings
+from voltmem.errors import InvalidOptionError
+
+Rating: TypeAlias = Literal["positive", "negative"]
+OnFeedback: TypeAlias = Callable[[str, str, str, Rating | None], Awaitable[None] | None]
+"""Is told of a rating: by the user, in the conversation, of the answer; None: it was taken back."""
+
+_MINUTE: Final = 60.0
+
+
+class Pace:
+    """How many answers a user may ask for in a minute, in this process."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._asked: dict[str, deque[float]] = {}
+
+    def check(self, user_id: str) -> None:
+        """Count one more. Raises HTTPException 429 if it is one too many."""
+        now = monotonic()
+        asked = self._asked.setdefault(user_id, deque())
+        while asked and asked[0] <= now - _MINUTE:
+            asked.popleft()
+        if len(asked) >= self._most:
+            seconds = int(asked[0] + _MINUTE - now) + 1
+            raise HTTPException(
+                429, f"You have asked for {self._most} answers in a minute: wait.", {"Retry-After": str(seconds)}
+            )
+        asked.append(now)
+        for each in [each for each, times in self._asked.items() if times[-1] <= now - _MINUTE]:
+            del self._asked[each]
+
+
+def pace_of(answers_per_minute: object) -> Pace | None:
+    """Return the pace; None: there is no limit."""
+    if answers_per_minute is None:
+        return None
+    if not isinstance(answers_per_minute, int) or isinstance(answers_per_minute, bool) or answers_per_minute < 1:
+        raise InvalidOptionError(f"answers_per_minute {short_repr(answers_per_minute)}: use a number from 1, or None")
+    return Pace(answers_per_minute)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A chat, as its routes see it."""
+
+    answers: Answers
+    settings: Settings
+    pace: Pace | None
+    on_feedback: OnFeedback | None
+
+    def admit(self, mine: UserStorage) -> None:
+        """Let a user ask for an answer. Raises HTTPException 429 if it is too soon."""
+        if self.pace is not None:
+            self.pace.check(mine.user_id)
+
+    async def rate(self, mine: UserStorage, conversation_id: str, answer_id: str, rating: Rating | None) -> None:
+        """Store what somebody says of an answer, and tell the application."""
+        feedback: JsonObject | None = None if rating is None else {"type": rating}
+        await mine.merge_message_metadata({"feedback": feedback}, conversation_id, answer_id)
+        if self.on_feedback is None:
+            return
+        given = mine.user_id, conversation_id, answer_id, rating
+        try:
+            if inspect.iscoroutinefunction(self.on_feedback):
+                await self.on_feedback(*given)
+            else:
+                await asyncio.to_thread(self.on_feedback, *given)
+        except Exception:  # the application may raise any; the rating is stored
+            logger.exception("on_feedback= failed")
