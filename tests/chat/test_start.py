@@ -47,7 +47,8 @@ async def started(
             running.send_signal(signal.SIGINT)
             rest, _ = await asyncio.wait_for(running.communicate(), 60)
             problems.seek(0)
-            assert problems.read() == b""
+            said = problems.read()
+            assert said == b"", said.decode()
             assert (running.returncode, rest) == (0, b"")
         finally:
             if running.returncode is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from contextlib import suppress
 from typing import Final, Protocol
 from weakref import WeakSet
 
@@ -55,7 +56,9 @@ class Background:
 
     async def finish(self) -> None:
         """End what needs the storage for it."""
-        await asyncio.gather(*(each.finish() for each in self.finishing))
+        for each in [*self.finishing]:
+            with suppress(asyncio.CancelledError):  # who is cancelled waits no longer, and the storage closes
+                await each.finish()
 
     async def wait(self) -> None:
         """Wait until what is under way has ended."""
