@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 import agents
 import pytest
 from agno.run import RunContext as AgnoContext
+from agno.tools import tool as agno_tool
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain.tools import ToolRuntime, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from openai.types.responses.response_output_item import ImageGenerationCall
 from pydantic import BaseModel
-from pydantic_ai import Agent, BinaryContent, RunContext
+from pydantic_ai import Agent, BinaryContent, DeferredToolRequests, RunContext, Tool
 from pydantic_ai.messages import (
     Citation,
     FilePart,
@@ -35,15 +37,18 @@ from tests.across.said import PIXEL
 from tests.chat.agents import AGENTS, SYSTEM, Make, Says, Script
 from voltmem import InvalidOptionError, Message, PostgresStorage
 from voltmem import parts as stored
+from voltmem._values import from_stored_json, to_json, uuid7
 from voltmem.adapters.agno import VoltMemDb
 from voltmem.adapters.langchain import VoltMemMiddleware
 from voltmem.adapters.pydantic_ai import VoltMemWindow
-from voltmem.chat import Context, File, Part, Source, ToolCall, ToolResult
+from voltmem.chat import Context, Decision, File, Part, Source, ToolCall, ToolResult
 from voltmem.chat._agents.openai_agents import Reading
 from voltmem.chat._agents.pydantic_ai import parts_of
 from voltmem.chat._answering import Answering
 from voltmem.chat._growing import Growing
-from voltmem.parts import parts
+from voltmem.chat._parts import Waiting
+from voltmem.parts import parts, to_ui_messages
+from voltmem.parts._types import objects
 
 every_framework = pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
 LOOK = Says("Let me see.", "Norway is wet.", [("k1", "Oslo")])
@@ -57,7 +62,9 @@ class Conversation:
         self.memory = storage.conversation("ada", "c1")
         self._answering = Answering(agent)
 
-    async def parts(self, *question: Any) -> AsyncGenerator[Part, None]:
+        self._waiting = Waiting()
+
+    async def parts(self, *question: Any) -> AsyncGenerator[Part | Waiting, None]:
         await self.memory.add({"role": "user", "content": question[0] if len(question) == 1 else [*question]})
         context = Context("ada", "c1", self.memory)
         async for part in self._answering.parts(await self.memory.messages(), context, self._mine):
@@ -65,10 +72,24 @@ class Conversation:
 
     async def ask(self, *question: Any) -> Message:
         """Ask, and store the answer."""
-        growing = Growing("a1" if len(await self.memory.messages()) < 2 else "a2")
+        growing = Growing(uuid7())
         async for part in self.parts(*question):
             growing.add(part)
+        return await self._end(growing)
+
+    async def decide(self, answer: Message, decisions: Sequence[Decision]) -> Message:
+        """Go on with an answer, and store it in its place."""
+        growing = Growing.from_message(answer)
+        context = Context("ada", "c1", self.memory, decisions=decisions, state=self._waiting.state)
+        messages = [each for each in await self.memory.messages() if each.id != answer.id]
+        async for part in self._answering.parts(messages, context, self._mine):
+            growing.add(part)
+        return await self._end(growing)
+
+    async def _end(self, growing: Growing) -> Message:
         growing.end()
+        if growing.waiting is not None:
+            self._waiting = Waiting(from_stored_json(to_json(growing.waiting.state)))
         answer = growing.message()
         assert answer is not None
         return await self.memory.add(answer)
@@ -301,6 +322,72 @@ async def test_an_agent_that_fails_fails_the_answer(storage: PostgresStorage, ma
 
     with pytest.raises(Exception, match="out of order"):
         await Conversation(storage, make(Script([]))).ask("Weather?")
+
+
+def asking_first(make: Make, script: Script, weather: Any) -> Any:
+    """Return an agent that asks before each call, by the framework's own means."""
+    if make is AGENTS["Agno"]:
+        return make(script, agno_tool(requires_confirmation=True)(weather))
+    if make is AGENTS["LangChain"]:
+        asking = [HumanInTheLoopMiddleware({"weather": True})]
+        return make(script, weather, middleware=asking, checkpointer=InMemorySaver())
+    if make is AGENTS["OpenAI Agents"]:
+        return make(script, agents.function_tool(weather, needs_approval=True))
+    return make(script, Tool(weather, requires_approval=True), output_type=[str, DeferredToolRequests])
+
+
+@every_framework
+async def test_an_agent_that_asks_for_approval_goes_on_with_the_decisions(storage: PostgresStorage, make: Make) -> None:
+    """The answer ends with the calls that wait. With the decisions it goes on, in the same message."""
+    called: list[str] = []
+
+    async def weather(city: str) -> str:
+        """Return the weather."""
+        called.append(city)
+        return f"RAIN-42 in {city}"
+
+    look = Says("Let me see.", "Norway is wet.", [("k1", "Oslo"), ("k2", "Rome")])
+    script = Script([look, Says("It rains."), Says("Bye.")])
+    agent = asking_first(make, script, weather)
+    conversation = Conversation(storage, agent)
+    waiting = await conversation.ask("Weather?")
+    calls = [part for part in parts(waiting) if isinstance(part, stored.ToolCall)]
+
+    assert [(call.id, call.name, call.arguments, call.state) for call in calls] == [
+        ("k1", "weather", {"city": "Oslo"}, "waiting"),
+        ("k2", "weather", {"city": "Rome"}, "waiting"),
+    ]
+    assert called == []
+
+    yes, no = (ToolCall(call.id, call.name, call.arguments) for call in calls)
+    answer = await conversation.decide(waiting, [Decision(no, False, "Not Rome."), Decision(yes, True)])
+
+    assert (answer.id, called) == (waiting.id, ["Oslo"])
+    assert answer.text == "Let me see. \nIt rains. "
+    (shown,) = to_ui_messages([answer])
+    outcomes = {part["toolCallId"]: part for part in objects(shown["parts"]) if "toolCallId" in part}
+    assert outcomes["k1"]["output"] == "RAIN-42 in Oslo"
+    assert outcomes["k2"]["approval"] == {"id": "k2", "approved": False, "reason": "Not Rome."}
+    assert "Not Rome." in script.shown[1]
+    await conversation.ask("Thank you.")
+    assert script.shown[2].count("RAIN-42 in Oslo") == 1
+    assert "Not Rome." in script.shown[2]
+
+
+@every_framework
+async def test_a_question_in_place_of_a_decision_passes_the_call_over(storage: PostgresStorage, make: Make) -> None:
+    """A call that waits for somebody who asks something else is not shown to the model, which would refuse it."""
+
+    async def weather(city: str) -> str:
+        """Return the weather."""
+        return city
+
+    script = Script([LOOK, Says("Hello.")])
+    conversation = Conversation(storage, asking_first(make, script, weather))
+    await conversation.ask("Weather?")
+
+    assert (await conversation.ask("Hello?")).text == "Hello. "
+    assert "k1" not in script.shown[-1]
 
 
 def stores(storage: PostgresStorage) -> dict[str, tuple[str, dict[str, Any]]]:

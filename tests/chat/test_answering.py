@@ -6,6 +6,7 @@ import asyncio
 import threading
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from tests.across.said import PIXEL as PIXEL_IN_BASE64
 from tests.calls import PATIENCE
 from voltmem import InvalidInputError, InvalidOptionError, Message, PostgresStorage
-from voltmem.chat import Answer, Context, File, Part, Reasoning, Source, ToolCall, ToolResult
+from voltmem.chat import Answer, Context, Decision, File, Part, Reasoning, Source, ToolCall, ToolResult
 from voltmem.chat._answering import Answering
+from voltmem.chat._parts import Waiting
 
 PIXEL = b64decode(PIXEL_IN_BASE64)
 TALK = [
@@ -141,6 +143,23 @@ async def test_answer_may_yield_parts_beside_strings(storage: PostgresStorage) -
     assert (file.content, file.media_type, file.name) == (b"", "image/png", "dot.png")
     content = storage.read_file("ada", file.url.removeprefix("voltmem:file/"))
     assert b"".join([piece async for piece in content]) == PIXEL
+
+
+async def test_a_function_may_ask_for_approval(storage: PostgresStorage) -> None:
+    """An answer that ends with a call that needs approval waits; the decision comes with the context."""
+
+    async def answer(context: Context) -> AsyncIterator[Part]:
+        for decision in context.decisions:
+            yield ToolResult(decision.call.id, "gone", is_denied=not decision.is_approved)
+            return
+        yield ToolCall("k1", "rm", needs_approval=True)
+
+    first = context(storage)
+    *_, waiting = [part async for part in Answering(answer).parts(TALK, first)]
+    decided = replace(first, decisions=[Decision(ToolCall("k1", "rm"), True)])
+
+    assert waiting == Waiting()
+    assert [part async for part in Answering(answer).parts(TALK, decided)] == [ToolResult("k1", "gone")]
 
 
 @pytest.mark.parametrize("given", [None, "", [], ["", ""]])

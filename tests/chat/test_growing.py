@@ -14,12 +14,13 @@ from voltmem import InvalidInputError
 from voltmem._values import JsonObject
 from voltmem.chat import File, Part, Reasoning, Source, Text, ToolCall, ToolResult
 from voltmem.chat._growing import Growing
+from voltmem.chat._parts import Waiting
 from voltmem.parts import to_ui_messages
 from voltmem.parts.ai_sdk import ABANDONED
 
 URL: Final = f"voltmem:file/{'0' * 64}"
 BEGIN: Final[JsonObject] = {"type": "start", "messageId": "a1"}
-ANSWERS: Final[dict[str, list[Part]]] = {
+ANSWERS: Final[dict[str, list[Part | Waiting]]] = {
     "text": ["It ", Text("rains"), "", "."],
     "everything": [
         Reasoning("Norway "),
@@ -45,10 +46,17 @@ ANSWERS: Final[dict[str, list[Part]]] = {
         ToolResult("1", "sun"),
     ],
     "reasoning alone": [Reasoning("Hm.")],
+    "approval": [
+        "May I?",
+        ToolCall("k1", "weather", {"city": "Oslo"}, needs_approval=True),
+        ToolCall("k2", "weather", {"city": "Rome"}, needs_approval=True),
+        ToolResult("k2", "sun"),
+        Waiting(),
+    ],
 }
 
 
-def grown(given: Sequence[Part]) -> tuple[Growing, list[JsonObject]]:
+def grown(given: Sequence[Part | Waiting]) -> tuple[Growing, list[JsonObject]]:
     """Return the answer at its end, and its chunks."""
     growing = Growing("a1", clock=iter(range(100)).__next__)
     chunks = [chunk for part in given for chunk in growing.add(part)]
@@ -69,6 +77,8 @@ def without_state(message: JsonObject) -> object:
     of_stream = {"providerMetadata", "id", "filename"}
     said = [{name: value for name, value in part.items() if name not in of_stream} for part in parts]
     for part in said:
+        if part.get("state") == "output-available":
+            part.pop("approval", None)
         if part["type"] in ("text", "reasoning"):
             assert part.pop("state", "done") == "done"
     return {"id": message["id"], "parts": said}
@@ -85,7 +95,8 @@ async def test_the_ai_sdk_makes_of_the_chunks_what_is_stored() -> None:
     expected = {
         f"{name}, {version}": without_state(stored(answers[name][0])) for name in answers for version in versions
     }
-    assert {name: without_state(message) for name, message in made.items()} == expected
+    expected["approval, 5"] = None  # it has none
+    assert {name: message and without_state(message) for name, message in made.items()} == expected
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -98,14 +109,51 @@ def test_another_process_makes_the_same_message_of_the_chunks(name: str) -> None
         chunks += growing.add(part)
         other = Growing.from_chunks("a1", chunks)
         assert said(other) == said(growing)
+        if isinstance(part, Waiting):
+            other.add(part)
 
-    assert other.end() == [without_seconds(chunk) for chunk in growing.end()]
-    assert said(other) == said(growing)
+    ends = growing.end()
+    assert other.end() == [without_seconds(chunk) for chunk in ends]
+    assert said(Growing.from_chunks("a1", [*chunks, *ends])) == said(growing)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_goes_on_from_what_is_stored(name: str) -> None:
+    """An answer that waits for approval is taken up again from its message, by whatever process hears the decision."""
+    growing, _ = grown(ANSWERS[name])
+    before = growing.message()
+    assert before is not None
+
+    again = Growing.from_message(before)
+
+    assert said(again) == said(growing)
+    again.add("And more.")
+    again.end()
+    after = again.message()
+    assert after is not None
+    assert after.text.endswith("And more.")
+
+
+def test_a_call_is_approved_or_denied() -> None:
+    """A decision, or the end of an answer that is stopped, ends the waiting."""
+    before = grown([ToolCall("k1", "rm", needs_approval=True), ToolCall("k2", "rm", needs_approval=True), Waiting()])[0]
+    message = before.message()
+    assert message is not None
+    growing = Growing.from_message(message)
+
+    chunks = [*growing.add(ToolResult("k1", error="My files!", is_denied=True)), *growing.end()]
+
+    assert chunks == [
+        {"type": "tool-output-denied", "toolCallId": "k1", "reason": "My files!"},
+        {"type": "tool-output-error", "toolCallId": "k2", "errorText": ABANDONED},
+    ]
+    parts: Any = stored(growing)["parts"]
+    assert [part["state"] for part in parts] == ["output-denied", "output-error"]
 
 
 def said(growing: Growing) -> object:
     message = growing.message()
-    return message and (message.id, message.role, message.type, message.content)
+    return message and (message.id, message.role, message.type, message.content, message.metadata)
 
 
 def without_seconds(chunk: JsonObject) -> JsonObject:

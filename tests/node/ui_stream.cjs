@@ -1,4 +1,5 @@
-// Reads {name: chunks of a UI message stream}; writes the UIMessages that the AI SDK makes: {"name, version": message}.
+// Reads {name: chunks of a UI message stream}; writes the UIMessages that the AI SDK makes: {"name, version": message},
+// or null where a version refuses the stream.
 "use strict";
 
 const { readFileSync } = require("node:fs");
@@ -17,9 +18,13 @@ async function main() {
   const made = {};
   for (const [name, chunks] of Object.entries(JSON.parse(readFileSync(0, "utf8")))) {
     for (const [version, ai] of Object.entries(versions)) {
-      const stream = await received(ai, chunks);
-      for await (const message of ai.readUIMessageStream({ stream, terminateOnError: true })) {
-        made[`${name}, ${version}`] = message;
+      try {
+        const stream = await received(ai, chunks);
+        for await (const message of ai.readUIMessageStream({ stream, terminateOnError: true })) {
+          made[`${name}, ${version}`] = message;
+        }
+      } catch {
+        made[`${name}, ${version}`] = null;
       }
     }
   }

@@ -25,12 +25,13 @@ from voltmem.chat._answering import Answer
 from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
 from voltmem.chat._context import Context
-from voltmem.chat._parts import File, Part, Reasoning, Source, Text, ToolCall, ToolResult
+from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolResult
 
 __all__ = [
     "Agent",
     "Answer",
     "Context",
+    "Decision",
     "File",
     "MakeTitle",
     "Part",

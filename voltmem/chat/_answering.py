@@ -13,7 +13,7 @@ from voltmem._user import UserStorage
 from voltmem._values import short_repr
 from voltmem.chat._agents import Agent, asking
 from voltmem.chat._context import Context
-from voltmem.chat._parts import PARTS, File, Part, media_type
+from voltmem.chat._parts import PARTS, File, Part, ToolCall, ToolResult, Waiting, media_type
 from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.models import Message
 
@@ -34,35 +34,48 @@ class Answering:
     """
 
     def __init__(self, answer: Answer | Agent) -> None:
-        self._answer: Answer = asking(answer) or cast(Answer, answer)
+        self._answer = cast(Answer, asking(answer) or answer)
         self._wanted = _wanted(self._answer)
 
     async def parts(
         self, messages: Sequence[Message], context: Context, mine: UserStorage | None = None
-    ) -> AsyncIterator[Part]:
+    ) -> AsyncIterator[Part | Waiting]:
         """
         Stream the answer to the last of the messages. With *mine*, the bytes of files are stored and come as addresses.
+
+        An answer that has stopped for approval ends with Waiting. It goes on if it is asked again with the same
+        messages, and with the decisions and the state of the Waiting in the context.
 
         Raises:
             InvalidInputError: answer= gave nothing, or what is no part.
         """
         given = {"messages": [*messages], "message": messages[-1], "history": [*messages[:-1]], "context": context}
-        is_empty = True
+        is_empty, waits = True, set[str]()
         try:
             made = await self._called({name: given[name] for name in self._wanted})
             if made is None or isinstance(made, str | bytes) or not isinstance(made, AsyncIterable | Iterable):
                 made = [] if made is None else [made]
             async for part in _each(made):
+                if isinstance(part, Waiting):
+                    waits.clear()
+                    yield part
+                    continue
                 if not isinstance(part, PARTS):
                     raise InvalidInputError(
                         f"answer= gave {short_repr(part)}: yield strings, or the parts of voltmem.chat"
                     )
+                if isinstance(part, ToolCall):
+                    (waits.add if part.needs_approval else waits.discard)(part.id)
+                elif isinstance(part, ToolResult):
+                    waits.discard(part.id)
                 if part:
                     is_empty = False
                     yield await _stored(part, mine) if isinstance(part, File) and mine is not None else part
         except BaseException:
             context.cancelled.set()
             raise
+        if waits:  # of a function, which is called again with the decisions
+            yield Waiting()
         if is_empty:
             raise InvalidInputError("answer= returned nothing: return a text, or yield pieces of one")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Final, Literal, Self
 
@@ -20,7 +20,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from voltmem import parts
 from voltmem._values import JsonObject, json_value, jsonb_copy, short_repr
-from voltmem.chat._parts import File, Part, Reasoning, Source, Text, ToolCall, ToolResult, media_type
+from voltmem.chat._parts import File, Part, Reasoning, Source, Text, ToolCall, ToolResult, Waiting, media_type
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
 from voltmem.parts import plain
@@ -66,6 +66,8 @@ class Growing:
         self._ids: dict[str, str] = {}  # the id in the chunks, by the one that was given
         self._shown: set[str] = set()  # the addresses of files and sources
         self._emitted: list[JsonObject] = []
+        self.waiting: Waiting | None = None
+        """Of an answer that has stopped for approval: what it needs to go on."""
 
     @classmethod
     def from_chunks(cls, answer_id: str, chunks: Iterable[JsonObject]) -> Self:
@@ -75,7 +77,29 @@ class Growing:
             growing._take(chunk)
         return growing
 
-    def add(self, part: Part) -> list[JsonObject]:
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """Return the answer that is stored as this message, to go on with it."""
+        growing = cls(message.id)
+        for part in parts.parts(message):
+            match part:
+                case parts.Text(text) | parts.Reasoning(text):
+                    kind: _Kind = "text" if isinstance(part, parts.Text) else "reasoning"
+                    growing._parts.append(_Said(kind, f"{kind}-{len(growing._parts)}", [text]))
+                case parts.ToolCall():
+                    growing._put(growing._calls, part.id, part)
+                case parts.ToolResult():
+                    growing._put(growing._results, part.call_id, part)
+                case _:
+                    growing._shown.add(getattr(part, "url", ""))
+                    growing._parts.append(part)
+        seconds = message.metadata.get(SECONDS)
+        thoughts = [each for each in growing._parts if isinstance(each, _Said) and each.kind == "reasoning"]
+        for each, took in zip(thoughts, seconds if isinstance(seconds, list) else [], strict=False):
+            each.seconds = took if isinstance(took, int | float) else None
+        return growing
+
+    def add(self, part: Part | Waiting) -> list[JsonObject]:
         """
         Add a part. Returns its chunks; none for an empty text.
 
@@ -96,14 +120,24 @@ class Growing:
                 self._show(_file_chunk(part))
             case Source():
                 self._show(_source_chunk(part))
+            case Waiting():
+                self.waiting = part
         return self._taken()
 
     def end(self) -> list[JsonObject]:
-        """End what is open: the last text, and calls without a result, which are abandoned. Returns the chunks."""
+        """
+        End what is open: the last text, and calls without a result. Returns the chunks.
+
+        They are abandoned, but for those that wait for approval, if the answer has stopped for that.
+        """
         self._close()
-        for id in [each for each in self._calls if each not in self._results]:
+        for id in [each for each in self._calls if each not in self._results and not self._waits(each)]:
             self._emit({"type": "tool-output-error", "toolCallId": id, "errorText": ABANDONED})
         return self._taken()
+
+    def _waits(self, id: str) -> bool:
+        call = self._parts[self._calls[id]]
+        return self.waiting is not None and isinstance(call, parts.ToolCall) and call.state == "waiting"
 
     def message(self, metadata: JsonObject | None = None) -> Message | None:
         """Return the message that says all this so far; None if that is nothing."""
@@ -164,13 +198,18 @@ class Growing:
         self._ids[call.id] = id
         given = _json(call.input, "the input of a ToolCall")
         self._emit({"type": "tool-input-available", "toolCallId": id, "toolName": call.name, "input": given})
+        if call.needs_approval:
+            self._emit({"type": "tool-approval-request", "approvalId": id, "toolCallId": id})
 
     def _answer(self, result: ToolResult) -> None:
         id = self._ids.get(result.id, result.id)
         if id not in self._calls:
             raise InvalidInputError(f"a ToolResult is for the call {result.id!r}, which is not there: yield it first")
         self._close()
-        if result.error is not None:
+        if result.is_denied:
+            reason: JsonObject = {"reason": _clean_text(result.error)} if result.error else {}
+            self._emit({"type": "tool-output-denied", "toolCallId": id, **reason})
+        elif result.error is not None:
             self._emit({"type": "tool-output-error", "toolCallId": id, "errorText": _clean_text(result.error)})
         else:
             output = _json(result.output, "the output of a ToolResult")
@@ -199,6 +238,10 @@ class Growing:
             case "tool-input-available":
                 id, name = string(chunk, "toolCallId"), string(chunk, "toolName")
                 self._put(self._calls, id, parts.ToolCall(id, name, chunk.get("input")))
+            case "tool-approval-request":
+                self._take_request(string(chunk, "toolCallId"))
+            case "tool-output-denied":
+                self._take_result(chunk, chunk.get("reason"), "denied")
             case "tool-output-available":
                 self._take_result(chunk, chunk.get("output"), "answered")
             case "tool-output-error":
@@ -218,11 +261,17 @@ class Growing:
             self._open.seconds = seconds
         self._open = None
 
+    def _take_request(self, id: str) -> None:
+        call = self._parts[self._calls[id]] if id in self._calls else None
+        if isinstance(call, parts.ToolCall):
+            self._put(self._calls, id, replace(call, state="waiting"))
+
     def _take_result(self, chunk: JsonObject, value: JsonValue, state: parts.ResultState) -> None:
         id = string(chunk, "toolCallId")
         if id in self._calls:
             call = self._parts[self._calls[id]]
             assert isinstance(call, parts.ToolCall)
+            self._put(self._calls, id, replace(call, state="running"))  # it waits no more
             self._put(self._results, id, parts.ToolResult(id, value, call.name, state))
 
     def _put(self, places: dict[str, int], id: str, part: parts.Part) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from mimetypes import guess_type
 from typing import Any, Final, TypeAlias
 
+from pydantic import JsonValue
+
 from voltmem._media_types import media_type_of
 from voltmem._values import short_repr
 from voltmem.errors import InvalidInputError
@@ -34,6 +36,8 @@ class ToolCall:
     name: str
     input: Any = field(default_factory=dict)
     """The arguments: JSON, or what pydantic can write as JSON."""
+    needs_approval: bool = False
+    """Whether a person has to approve it first. An answer that ends with such calls goes on once that has been done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class ToolResult:
     """The result: JSON, or what pydantic can write as JSON."""
     error: str | None = None
     """Why there is none. Everybody who reads the conversation reads it, and so does the model."""
+    is_denied: bool = False
+    """Whether there is none because a person has denied the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,23 @@ class Source:
 
     url: str
     title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person has decided about a call that needs approval."""
+
+    call: ToolCall
+    is_approved: bool
+    reason: str = ""
+    """Why not, in the person's words; "" if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The end of an answer that waits for approval, with what the agent needs to go on."""
+
+    state: JsonValue = None
 
 
 Part: TypeAlias = str | Text | Reasoning | ToolCall | ToolResult | File | Source

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol, TypeAlias
 
 from voltmem.chat._context import Context
-from voltmem.chat._parts import Part
+from voltmem.chat._parts import Part, Waiting
 from voltmem.models import Message
 
 
@@ -37,8 +37,8 @@ class _PydanticAI(Protocol):
 
 Agent: TypeAlias = _Agno | _LangChain | _OpenAI | _PydanticAI
 """An agent of Agno, LangChain (what create_agent() returns), the OpenAI Agents SDK or Pydantic AI."""
-Ask: TypeAlias = Callable[[Sequence[Message], Context], AsyncIterator[Part]]
-"""Asks an agent the last of the messages. Returns its answer."""
+Ask: TypeAlias = Callable[[Sequence[Message], Context], AsyncIterator[Part | Waiting]]
+"""Asks an agent the last of the messages, or tells it the decisions for which it waits. Returns its answer."""
 
 # By the package of the agent's class. LangChain's agents are graphs of LangGraph.
 _MODULES: Final = {

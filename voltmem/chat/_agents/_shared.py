@@ -29,6 +29,15 @@ def refuse(what: str) -> Never:
     )
 
 
+def denied(part: Part, context: Context) -> Part:
+    """Return the part; the result of a call that the user has denied says so, whatever the framework makes of it."""
+    if isinstance(part, ToolResult):
+        for decision in context.decisions:
+            if decision.call.id == part.id and not decision.is_approved:
+                return ToolResult(part.id, error=decision.reason or None, is_denied=True)
+    return part
+
+
 def as_text(output: object) -> Text:
     """Return a structured output as a block of JSON, which a page shows as code."""
     return Text(f"```json\n{to_json(output, indent=2, serialize_unknown=True).decode()}\n```")

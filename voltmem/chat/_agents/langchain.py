@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
 
-from voltmem._values import uuid7
+from voltmem._values import JsonObject, uuid7
 from voltmem.adapters.langchain import VoltMemMiddleware, to_langchain
 from voltmem.chat._agents import Ask
-from voltmem.chat._agents._shared import as_text, conversation, file, refuse
+from voltmem.chat._agents._shared import as_text, conversation, denied, file, refuse
 from voltmem.chat._context import Context
-from voltmem.chat._parts import Part, Reasoning, Source, Text, ToolCall, ToolResult
+from voltmem.chat._parts import Decision, Part, Reasoning, Source, Text, ToolCall, ToolResult, Waiting
 from voltmem.models import Message
 
 _MODEL: Final = "model"
@@ -30,23 +32,31 @@ def asking(agent: object) -> Ask | None:
     if any(isinstance(each, VoltMemMiddleware) for each in _middleware(agent)):
         refuse("VoltMemMiddleware")
 
-    async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part]:
-        given = {"messages": to_langchain(await conversation(messages, context))}
-        # A thread of its own: a checkpointer would add the whole conversation to that of the answer before.
-        thread_id = uuid7()
-        config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
-        reading = _Reading(agent)
+    async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part | Waiting]:
+        reading = _Reading(agent, context.state if context.decisions else {})
+        given: Any = {"messages": to_langchain(await conversation(messages, context))}
+        if context.decisions:
+            given = Command(resume={"decisions": reading.decisions(context.decisions)})
+        config: RunnableConfig = {"configurable": {"thread_id": reading.thread_id}}
         stream = agent.astream(given, config, context=context, stream_mode=["messages", "updates"])
         try:
             async with aclosing(cast("Any", stream)) as events:
                 async for mode, event in events:
                     for part in reading.piece(*event) if mode == "messages" else reading.update(event):
-                        yield part
+                        yield denied(part, context)
+            if reading.asked:
+                yield Waiting(reading.state())
         finally:
-            if isinstance(agent.checkpointer, BaseCheckpointSaver):
-                await agent.checkpointer.adelete_thread(thread_id)
+            if not reading.asked and isinstance(agent.checkpointer, BaseCheckpointSaver):
+                await agent.checkpointer.adelete_thread(reading.thread_id)
 
     return ask
+
+
+def _decision(decision: Decision | None) -> dict[str, str]:
+    if decision is not None and decision.is_approved:
+        return {"type": "approve"}
+    return {"type": "reject", **({"message": decision.reason} if decision and decision.reason else {})}
 
 
 def _middleware(agent: CompiledStateGraph[Any, Any, Any, Any]) -> Iterator[object]:
@@ -60,10 +70,27 @@ def _middleware(agent: CompiledStateGraph[Any, Any, Any, Any]) -> Iterator[objec
 class _Reading:
     """Reads the events of a run: what a model says by its pieces, and as a whole where it streams none."""
 
-    def __init__(self, agent: CompiledStateGraph[Any, Any, Any, Any]) -> None:
+    def __init__(self, agent: CompiledStateGraph[Any, Any, Any, Any], state: Any) -> None:
         self._node = _MODEL if _MODEL in agent.nodes else None
-        self._streamed: set[str | None] = set()
-        self._called: set[str] = set()
+        self._streamed: set[str | None] = {*state.get("streamed", ())}
+        self._called: set[str] = {*state.get("called", ())}
+        self._open: dict[str, ToolCall] = {}
+        # A thread of its own: a checkpointer would add the whole conversation to that of the answer before.
+        self.thread_id: str = state.get("thread", None) or uuid7()
+        self._answers: list[str] = state.get("asked", [])
+        self.asked: list[str] = []
+        """The ids of the calls that need approval, in the order in which the agent asks for it."""
+
+    def state(self) -> JsonObject:
+        """Return what another reading needs to go on: the rest is in the checkpointer."""
+        streamed = [id for id in self._streamed if id]
+        known: JsonObject = {"streamed": [*streamed], "called": [*self._called], "asked": [*self.asked]}
+        return {"thread": self.thread_id, **known}
+
+    def decisions(self, given: Sequence[Decision]) -> list[dict[str, str]]:
+        """Return the decisions as the agent wants them: in the order in which it has asked."""
+        by_id = {each.call.id: each for each in given}
+        return [_decision(by_id.get(id)) for id in self._answers]
 
     def piece(self, message: BaseMessage, metadata: Mapping[str, Any]) -> Iterator[Part]:
         """Yield what a model says, as it says it."""
@@ -76,7 +103,9 @@ class _Reading:
     def update(self, event: Any) -> Iterator[Part]:
         """Yield what a node has done: calls and results, and a message that no model has streamed."""
         for node, changed in event.items():
-            if isinstance(changed, Mapping) and node != "__interrupt__":
+            if node == "__interrupt__":
+                yield from self._interrupted(changed)
+            elif isinstance(changed, Mapping):
                 messages = changed.get("messages")
                 for message in messages if isinstance(messages, list) else []:
                     yield from self._whole(message)
@@ -85,6 +114,7 @@ class _Reading:
 
     def _whole(self, message: object) -> Iterator[Part]:
         if isinstance(message, ToolMessage) and message.tool_call_id in self._called:
+            self._open.pop(message.tool_call_id, None)
             yield from _returned(message)
         elif isinstance(message, AIMessage):
             if message.id not in self._streamed:
@@ -93,7 +123,18 @@ class _Reading:
             for call in message.tool_calls:
                 if call["id"] and call["id"] not in self._called:
                     self._called.add(call["id"])
-                    yield ToolCall(call["id"], call["name"], call["args"])
+                    self._open[call["id"]] = ToolCall(call["id"], call["name"], call["args"])
+                    yield self._open[call["id"]]
+
+    def _interrupted(self, interrupts: Any) -> Iterator[Part]:
+        """Yield the calls that HumanInTheLoopMiddleware asks about, which it names without their ids, in order."""
+        asked = [each for one in interrupts if isinstance(one.value, Mapping) for each in one.value["action_requests"]]
+        calls = [*self._open.values()]
+        for each in asked:
+            call = next(call for call in calls if (call.name, call.input) == (each["name"], each["args"]))
+            calls.remove(call)
+            self.asked.append(call.id)
+            yield replace(call, needs_approval=True)
 
 
 def _said(message: AIMessage) -> Iterator[Part]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final, cast
 
-from agents import Agent, Runner
+from agents import Agent, RunContextWrapper, Runner, RunResultStreaming, RunState, TResponseInputItem
 
 from voltmem._values import JsonObject
 from voltmem.adapters.openai_agents import to_items
 from voltmem.adapters.openai_agents._items import items_for_model
 from voltmem.chat._agents import Ask
-from voltmem.chat._agents._shared import conversation, said
+from voltmem.chat._agents._shared import conversation, denied, said
 from voltmem.chat._context import Context
-from voltmem.chat._parts import Part, Reasoning, Text
+from voltmem.chat._parts import Part, Reasoning, Text, ToolCall, Waiting
 from voltmem.models import Message
 from voltmem.parts import responses
+from voltmem.parts._types import arguments
 
 _TEXT: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
 _REASONING: Final = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
@@ -26,19 +27,46 @@ def asking(agent: object) -> Ask | None:
     if not isinstance(agent, Agent):
         return None
 
-    async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part]:
+    async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part | Waiting]:
         items = items_for_model([], to_items(await conversation(messages, context)), None)
-        run = Runner.run_streamed(agent, items, context=context)
+        if context.decisions:
+            run = Runner.run_streamed(agent, await _decided(agent, items, context))
+        else:
+            run = Runner.run_streamed(agent, items, context=context)
         reading = Reading()
         try:
             async for event in run.stream_events():
                 for part in reading.parts(event):
-                    yield part
+                    yield denied(part, context)
+            for item in run.interruptions:
+                yield ToolCall(item.call_id or "", item.name or "", arguments(item.arguments), needs_approval=True)
+            if run.interruptions:
+                yield Waiting(_state(run))
         finally:
             if not run.is_complete:
                 run.cancel()
 
     return ask
+
+
+def _state(run: RunResultStreaming) -> JsonObject:
+    """Return the run as JSON, without the conversation and the context, which the chat gives again."""
+    state = cast(JsonObject, run.to_state().to_json(context_serializer=lambda _: {}))
+    return {**state, "original_input": []}
+
+
+async def _decided(agent: Agent[Any], items: list[TResponseInputItem], context: Context) -> RunState[Any, Any]:
+    assert isinstance(context.state, dict)
+    found = {**context.state, "original_input": items}
+    state = await RunState.from_json(agent, found, context_override=RunContextWrapper(context))
+    decisions = {each.call.id: each for each in context.decisions}
+    for item in state.get_interruptions():
+        decision = decisions.get(item.call_id or "")
+        if decision is not None and decision.is_approved:
+            state.approve(item)
+        else:
+            state.reject(item, rejection_message=(decision.reason if decision else "") or None)
+    return state
 
 
 class Reading:

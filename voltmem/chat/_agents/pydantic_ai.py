@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import Any, cast
 
 from pydantic import JsonValue
-from pydantic_ai import AgentRunResultEvent
+from pydantic_ai import (
+    AgentRunResult,
+    AgentRunResultEvent,
+    DeferredToolRequests,
+    DeferredToolResults,
+    ToolApproved,
+    ToolDenied,
+)
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import (
@@ -16,6 +23,7 @@ from pydantic_ai.messages import (
     FunctionToolCallEvent,
     FunctionToolResultEvent,
     ModelMessage,
+    ModelMessagesTypeAdapter,
     ModelRequest,
     NativeToolCallPart,
     NativeToolReturnPart,
@@ -26,14 +34,16 @@ from pydantic_ai.messages import (
     TextPartDelta,
     ThinkingPart,
     ThinkingPartDelta,
+    ToolCallPart,
     ToolReturnPart,
 )
+from typing_extensions import TypeIs
 
 from voltmem.adapters.pydantic_ai import VoltMemWindow, to_model_messages
 from voltmem.chat._agents import Ask
-from voltmem.chat._agents._shared import as_text, conversation, refuse
+from voltmem.chat._agents._shared import as_text, conversation, denied, refuse
 from voltmem.chat._context import Context
-from voltmem.chat._parts import File, Part, Reasoning, Source, Text, ToolCall, ToolResult
+from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolResult, Waiting
 from voltmem.models import Message
 from voltmem.parts._types import arguments
 
@@ -47,21 +57,24 @@ def asking(agent: object) -> Ask | None:
     if any(isinstance(each, VoltMemWindow) for each in capabilities):
         refuse("VoltMemWindow")
 
-    async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part]:
+    async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part | Waiting]:
         history = await _history(agent, messages, context)
+        begin = len(history)
+        results: DeferredToolResults | None = None
+        if context.decisions:
+            history += ModelMessagesTypeAdapter.validate_python(context.state)
+            results = DeferredToolResults(approvals={each.call.id: _approval(each) for each in context.decisions})
         has_text = False
         async with agent.run_stream_events(
-            message_history=history, deps=context, conversation_id=context.conversation_id
+            message_history=history,
+            deferred_tool_results=results,
+            deps=context,
+            conversation_id=context.conversation_id,
         ) as events:
             async for event in events:
-                found = (
-                    [*_result(event.result.output, has_text)]
-                    if isinstance(event, AgentRunResultEvent)
-                    else [*parts_of(event)]
-                )
-                for part in found:
+                for part in _end(event.result, begin, has_text) if is_end(event) else parts_of(event):
                     has_text = has_text or isinstance(part, Text)
-                    yield part
+                    yield part if isinstance(part, Waiting) else denied(part, context)
 
     return ask
 
@@ -90,13 +103,17 @@ def parts_of(event: object) -> Iterator[Part]:
         case PartStartEvent(part=FilePart(content=content)):
             yield File(content.data, content.media_type)
         case FunctionToolCallEvent(part=call) | PartEndEvent(part=NativeToolCallPart() as call):
-            yield ToolCall(call.tool_call_id, call.tool_name, arguments(cast(JsonValue, call.args or {})))
+            yield _call(call)
         case FunctionToolResultEvent(part=result):
             yield from _returned(result)
         case PartEndEvent(part=NativeToolReturnPart() as result):
             yield from _returned(result)
         case _:
             pass
+
+
+def _call(call: ToolCallPart | NativeToolCallPart) -> ToolCall:
+    return ToolCall(call.tool_call_id, call.tool_name, arguments(cast(JsonValue, call.args or {})))
 
 
 def _returned(result: ToolReturnPart | NativeToolReturnPart) -> Iterator[Part]:
@@ -112,10 +129,26 @@ def _returned(result: ToolReturnPart | NativeToolReturnPart) -> Iterator[Part]:
             yield File(each.data, each.media_type)
 
 
-def _result(output: object, has_text: bool) -> Iterator[Part]:
-    """Yield the output of a run, if it is no text that was streamed."""
-    if isinstance(output, str):
+def is_end(event: object) -> TypeIs[AgentRunResultEvent[Any]]:
+    """Return whether a run ends with this event."""
+    return isinstance(event, AgentRunResultEvent)
+
+
+def _end(result: AgentRunResult[Any], begin: int, has_text: bool) -> Iterator[Part | Waiting]:
+    """Yield the output of a run, if it is no text that was streamed; or the calls that need approval."""
+    output = result.output
+    if isinstance(output, DeferredToolRequests):
+        if output.approvals and not output.calls:  # nobody runs tools elsewhere
+            yield from (replace(_call(each), needs_approval=True) for each in output.approvals)
+            yield Waiting(ModelMessagesTypeAdapter.dump_python(result.all_messages()[begin:], mode="json"))
+    elif isinstance(output, str):
         if not has_text:
             yield Text(output)
     elif output is not None and not isinstance(output, BinaryContent):  # a file has been streamed
         yield as_text(output)
+
+
+def _approval(decision: Decision) -> ToolApproved | ToolDenied:
+    if decision.is_approved:
+        return ToolApproved()
+    return ToolDenied(decision.reason) if decision.reason else ToolDenied()
