@@ -7,13 +7,13 @@ import { startCommands } from "./commands.js";
 import { focusComposer, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
 import { byId, element, icon } from "./dom.js";
-import { startDrag } from "./drag.js";
 import { setDrawer, startDrawer } from "./drawer.js";
-import { reload, setCurrent, showView, startList } from "./list.js";
+import { reload, setCurrent } from "./list.js";
+import { startWatching } from "./live.js";
 import { openMenu } from "./menu.js";
-import * as search from "./search.js";
 import { settings, startSettings } from "./settings.js";
-import { changed, listen, removed, setAnswering, titleOf } from "./store.js";
+import { startSidebar } from "./sidebar.js";
+import { listen, titleOf } from "./store.js";
 import { later } from "./toast.js";
 
 // --- addresses --------------------------------------------------------------------------------------------------
@@ -97,59 +97,24 @@ listen((id, item) => {
 
 // --- events of the server ---------------------------------------------------------------------------------------
 
-const BETWEEN_MARKS = 300; // milliseconds
-
-let stopWatching = null;
 let isFirst = true;
 
-function watch() {
-  stopWatching ??= api.watch({
+const watch = () =>
+  startWatching({
     onReady() {
       byId("offline").hidden = true;
       if (!isFirst) conversation.refresh();
       isFirst = false;
       reload();
-      markAnswering();
     },
-    onChange({ conversationId, conversation: item }) {
-      if (item) changed(item);
-      else removed(conversationId);
-      markAnswering();
-      if (item && conversationId === conversation.openId()) conversation.refresh();
+    onChange(id, item) {
+      if (item && id === conversation.openId()) conversation.refresh();
     },
     onLost() {
       byId("offline").textContent = "The connection is lost. Reconnecting …";
       byId("offline").hidden = false;
     },
   });
-}
-
-let marking = null;
-
-/** Mark the conversations whose answers are under way. An answer that begins or ends stores a message. */
-function markAnswering() {
-  marking ??= setTimeout(async () => {
-    marking = null;
-    try {
-      setAnswering(await api.answering());
-    } catch {
-      // The next change asks again.
-    }
-  }, BETWEEN_MARKS);
-}
-
-function unwatch() {
-  stopWatching?.();
-  stopWatching = null;
-}
-
-// Browsers limit the connections to a server, so a hidden tab closes its event stream.
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) unwatch();
-  else watch();
-});
-addEventListener("pagehide", unwatch);
-addEventListener("pageshow", watch);
 
 // --- what shortcuts and buttons do ------------------------------------------------------------------------------
 
@@ -158,15 +123,6 @@ function newChat() {
   navigate(base);
   focusComposer();
 }
-
-/** Show a view of the list, and move the focus to the button that leads back. */
-function show(view) {
-  search.clear();
-  showView(view);
-  byId(view === "all" ? "new-chat" : "show-all").focus();
-}
-
-for (const view of ["all", "archived", "trash"]) byId(`show-${view}`).addEventListener("click", () => show(view));
 
 const THEMES = { system: "light", light: "dark", dark: "system" };
 
@@ -202,13 +158,10 @@ startActions({ navigate });
 startSettings();
 showLogo();
 startComposer({ send: conversation.send, stop: conversation.stop, edit: conversation.editLast });
-startList();
-startDrag();
-search.startSearch();
 startDrawer();
-startCommands({ newChat, showView: show, search: search.focusSearch, changeTheme, showHit }, actions);
+startCommands({ newChat, changeTheme, showHit }, actions);
 showTheme();
 route();
-reload();
+startSidebar().then(() => import("./palette.js")).catch(() => {}); // so that no key is lost that is typed right after ⌘K
 watch();
 focusComposer();

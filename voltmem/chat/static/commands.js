@@ -2,32 +2,32 @@
 
 import { byId } from "./dom.js";
 import { openSidebar, toggleSidebar } from "./drawer.js";
+import { focusSearch, openMonths, show } from "./sidebar.js";
 import { later } from "./toast.js";
 
 let commands = [];
 let contextual = () => [];
 
 /**
- * Start the shortcuts. page: {newChat, showView, search, changeTheme, navigate, showHit}; actions() returns those on the
+ * Start the shortcuts. page: {newChat, changeTheme, showHit}; actions() returns those on the
  * open conversation.
  */
 export function startCommands(page, actions) {
   contextual = actions;
   const palette = () => later(import("./palette.js"), ({ openPalette }) => openPalette(allCommands(), page));
-  const search = () => (openSidebar(), page.search());
+  const search = () => (openSidebar(), focusSearch());
   commands = [
     { name: "New chat", icon: "compose", keys: "Mod+Shift+O", run: page.newChat },
     { name: "Search and commands", icon: "search", keys: "Mod+K", run: palette, isPalette: true },
     { name: "Search in the sidebar", icon: "search", keys: "/", run: search },
     { name: "Open or close the sidebar", icon: "sidebar", keys: "Mod+B", run: toggleSidebar },
-    { name: "Archived conversations", icon: "archive", run: () => (openSidebar(), page.showView("archived")) },
-    { name: "Trash", icon: "delete", run: () => (openSidebar(), page.showView("trash")) },
+    { name: "Archived conversations", icon: "archive", run: () => (openSidebar(), show("archived")) },
+    { name: "Trash", icon: "delete", run: () => (openSidebar(), show("trash")) },
     { name: "Jump to a month", icon: "calendar", run: () => (openSidebar(), openMonths()) },
     { name: "New folder", icon: "folder", run: () => (openSidebar(), later(import("./folders.js"), ({ make }) => make())) },
     { name: "Change the theme", icon: "system", run: page.changeTheme },
     { name: "Keyboard shortcuts", icon: "keyboard", keys: "?", run: showShortcuts },
   ];
-  byId("jump").addEventListener("click", openMonths);
   byId("shortcuts").addEventListener("click", showShortcuts);
   document.addEventListener("keydown", (event) => {
     const command = commands.find(({ keys }) => keys && isPressed(event, keys));
@@ -38,7 +38,6 @@ export function startCommands(page, actions) {
 }
 
 const allCommands = () => [...commands.filter(({ isPalette }) => !isPalette), ...contextual()];
-const openMonths = () => later(import("./month.js"), (month) => month.openMonths());
 const showShortcuts = () => later(import("./shortcuts.js"), (shortcuts) => shortcuts.openShortcuts(commands));
 
 const isTyping = ({ target }) => target.matches?.("input, textarea, select, [contenteditable]");

@@ -11,7 +11,7 @@ export function openDialog(title, content, { kind = "", onClose = () => {} } = {
     "dialog",
     { class: `dialog ${kind}`, "aria-labelledby": id },
     element(
-      "header",
+      "div",
       { class: "dialog-head" },
       element("h2", { id, dir: "auto" }, title),
       iconButton("close", "Close", () => dialog.close()),

@@ -11,6 +11,7 @@ export function openMenu(button, items, point = null) {
   if (menu.matches(":popover-open") && !point) return menu.hidePopover();
   opener = button;
   menu.replaceChildren(...items.flatMap(menuItem));
+  button.closest("nav, main")?.append(menu); // the landmark that it belongs to, of which one may be inert
   menu.showPopover();
   const at = point && { left: point.x, right: point.x + menu.offsetWidth, top: point.y, bottom: point.y };
   place(at ?? button.getBoundingClientRect(), getComputedStyle(button).direction === "rtl" && !point);
@@ -67,6 +68,7 @@ menu.addEventListener("keydown", (event) => {
   const begins = (item) => item.textContent.toLowerCase().startsWith(event.key.toLowerCase());
   const starting = [...items.keys()].map((each) => (place + 1 + each) % items.length).find((each) => begins(items[each]));
   const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: -1 }[event.key] ?? starting;
+  event.stopPropagation(); // to what is around its place in the page
   if (event.key === "Tab") menu.hidePopover();
   else if (event.key in { ArrowDown: 0, ArrowUp: 0, Home: 0, End: 0 } || (event.key.length === 1 && starting >= 0)) {
     event.preventDefault();

@@ -6,7 +6,7 @@ import { element, iconButton } from "./dom.js";
 import { showView } from "./list.js";
 import { focusFirst } from "./sections.js";
 
-const SHORT = new Intl.DateTimeFormat(undefined, { month: "short" });
+const MONTH = new Intl.DateTimeFormat(undefined, { month: "long" });
 const LONG = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
 const IN_A_ROW = 3;
 
@@ -31,8 +31,9 @@ export function openMonths() {
   const button = (month) =>
     element(
       "button",
-      { type: "button", class: `month${month.getFullYear() === now.getFullYear() && month.getMonth() === now.getMonth() ? " month-now" : ""}`, disabled: month > now, "aria-label": LONG.format(month), onclick: () => jump(month) },
-      SHORT.format(month),
+      { type: "button", class: `month${month.getFullYear() === now.getFullYear() && month.getMonth() === now.getMonth() ? " month-now" : ""}`, disabled: month > now, onclick: () => jump(month) },
+      MONTH.format(month),
+      element("span", { class: "unseen" }, ` ${month.getFullYear()}`),
     );
 
   function jump(month) {

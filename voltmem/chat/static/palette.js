@@ -47,8 +47,8 @@ export function openPalette(commands, page) {
     mark();
   }
 
-  function group({ name, options: own }) {
-    const id = `${list.id}-${name}`;
+  function group({ name, options: own }, place) {
+    const id = `${list.id}-group-${place}`;
     return element("div", { role: "group", "aria-labelledby": id }, element("div", { class: "group-name", id }, name), ...own.map(choice));
   }
 

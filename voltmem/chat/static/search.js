@@ -2,7 +2,7 @@
 
 import { addressOf } from "./addresses.js";
 import * as api from "./api.js";
-import { announce, byId, element, marked, whenNear } from "./dom.js";
+import { announce, byId, element, focusedElement, marked, whenNear } from "./dom.js";
 import { focusFirst } from "./sections.js";
 import { listen, titleOf } from "./store.js";
 import { showError } from "./toast.js";
@@ -28,6 +28,7 @@ export function startSearch() {
     if (!box.value.trim()) return close();
     timer = setTimeout(search, PAUSE);
   });
+  if (box.value.trim()) search(); // it was typed before this module was loaded
   box.addEventListener("keydown", (event) => {
     if (event.isComposing) return; // an input method is composing a word
     const action = { Escape: box.value && clear, ArrowDown: results.hidden ? focusFirst : () => move(0), Enter: openBest }[event.key];
@@ -40,13 +41,8 @@ export function startSearch() {
     if (event.key === "Escape") (clear(), box.focus(), event.preventDefault());
     if (!step) return;
     event.preventDefault();
-    move([...results.querySelectorAll("a")].indexOf(document.activeElement) + step);
+    move([...results.querySelectorAll("a")].indexOf(focusedElement()) + step);
   });
-}
-
-export function focusSearch() {
-  box.focus();
-  box.select();
 }
 
 function move(place) {

@@ -36,7 +36,8 @@ export async function openShare(item) {
 function linkOf({ token, createdAt }) {
   const address = addressOf(token);
   const when = TIME.format(new Date(createdAt));
-  const copy = element("button", { type: "button", class: "button link-copy", "aria-label": `Copy the link of ${when}` }, "Copy");
+  const note = element("small", { id: `link-${token}` }, `Made on ${when}`);
+  const copy = element("button", { type: "button", class: "button link-copy", "aria-describedby": note.id }, "Copy");
   copy.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(address);
@@ -54,11 +55,11 @@ function linkOf({ token, createdAt }) {
     } catch (error) {
       if (error.status !== 404) return showError(error); // 404: it is revoked already
     }
-    const next = made.nextElementSibling ?? made.previousElementSibling;
+    const next = made.nextElementSibling ?? made.previousElementSibling ?? made.parentElement.nextElementSibling;
     made.remove();
-    (next?.querySelector(".link-copy") ?? document.activeElement)?.focus();
+    next.querySelector("button").focus();
     announce("Link revoked");
   });
-  const made = element("li", { class: "link" }, box, copy, revoke, element("small", {}, `Made on ${when}`));
+  const made = element("li", { class: "link" }, box, copy, revoke, note);
   return made;
 }
