@@ -18,8 +18,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PROBLEMS = """async () => {
     await Promise.allSettled(document.getAnimations().filter(each => each.effect.getComputedTiming().endTime < Infinity)
         .map(each => each.finished));
-    const { violations } = await axe.run(document.querySelector("dialog[open]") ?? document, { resultTypes: ["violations"] });
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`);
+    const shown = document.querySelector("dialog[open]") ?? document;
+    const { violations } = await axe.run(shown, { resultTypes: ["violations"] });
+    return violations.flatMap(({ id, nodes }) => nodes.map((each) => `${id}: ${each.html} ${each.failureSummary}`));
 }"""
 
 

@@ -16,7 +16,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PAGE = f"""<!doctype html>
 <html lang="en">
 <title>The shop</title>
-<style>button, a, li {{ display: none; color: red }} body {{ margin: 0; height: 100vh }} voltmem-sidebar {{ width: 18rem }}</style>
+<style>
+  button, a, li {{ display: none; color: red }}
+  body {{ margin: 0; height: 100vh }}
+  voltmem-sidebar {{ width: 18rem }}
+</style>
 <script type="module" src="{BELOW}static/component.js"></script>
 <voltmem-sidebar current="CURRENT"><h1 slot="head">The shop</h1></voltmem-sidebar>
 <script>

@@ -79,7 +79,7 @@ async def test_the_palette_finds_conversations_messages_and_commands(ids: dict[s
 
 
 async def test_filters_narrow_what_the_palette_finds(ids: dict[str, str], open_tab: OpenTab) -> None:
-    """tag:, in: and before: narrow a search, or list conversations without one; names are completed while typing."""
+    """tag:, in: and before: narrow a search, or list conversations without one; names are completed."""
     tab = await open_tab()
     box = await opened(tab)
     month = (datetime.now(UTC) - timedelta(days=40)).strftime("%Y-%m")

@@ -110,3 +110,41 @@ async def test_rows_have_marks_for_eyes_and_ears(mine: UserStorage, open_tab: Op
     )
     await expect(tab.link("Second")).to_contain_text(", answering")
     await expect(tab.row("Second")).to_have_class(re.compile("row-answering"))
+
+
+async def test_from_right_to_left_the_sidebar_is_on_the_right(mine: UserStorage, open_tab: OpenTab) -> None:
+    """In a page that runs from right to left the sidebar is on the right, and the arrow keys move its edge."""
+    await made(mine, "First")
+    tab = await open_tab()
+    await tab.page.evaluate("document.documentElement.dir = 'rtl'")
+    sidebar = await tab.page.locator("#sidebar").bounding_box()
+    main = await tab.page.locator("#main").bounding_box()
+    assert sidebar is not None
+    assert main is not None
+    assert sidebar["x"] > main["x"]
+
+    await tab.page.get_by_role("separator").focus()
+    await tab.page.keyboard.press("ArrowLeft")
+    assert await width(tab) == 320
+    await tab.page.mouse.move(1440 - 320, 400)
+    await tab.page.mouse.down()
+    await tab.page.mouse.move(1440 - 400, 400)
+    await tab.page.mouse.up()
+    assert await width(tab) == 400
+
+
+async def test_a_printed_page_is_the_conversation(mine: UserStorage, open_tab: OpenTab) -> None:
+    """On paper there is the conversation, light and whole, without the sidebar and without a button."""
+    conversation = await mine.create_conversation({"title": "Long"})
+    said = [{"role": ("user", "assistant")[n % 2], "content": f"Message {n}"} for n in range(30)]
+    await mine.add_messages(said, conversation.id)
+    tab = await open_tab(f"/c/{conversation.id}", dark=True)
+    await expect(tab.message("Message 29")).to_be_visible()
+
+    await tab.page.emulate_media(media="print")
+    for gone in ("navigation", "form", "button"):
+        await expect(tab.page.get_by_role(gone)).to_have_count(0)
+    height = "document.querySelector('#scroller').scrollHeight <= document.querySelector('#scroller').clientHeight"
+    assert await tab.page.evaluate(height)
+    await expect(tab.message("Message 0")).to_be_visible()
+    assert await tab.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"

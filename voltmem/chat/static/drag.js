@@ -10,7 +10,9 @@ const TYPE = "application/x-voltmem-conversations";
 const list = byId("list");
 let dragged = [];
 
-const targetOf = (event) => (event.dataTransfer.types.includes(TYPE) ? event.target.closest(".group[data-key]") : null);
+/** Return the section below the pointer. Where there are no folders, as in the archive, a drop means nothing. */
+const targetOf = (event) =>
+  event.dataTransfer.types.includes(TYPE) && list.querySelector(".folder") ? event.target.closest(".group[data-key]") : null;
 
 /** Return the folder of a section; null for the groups by date. */
 const folderAt = (section) => (section.classList.contains("folder") ? section.dataset.key.slice("folder:".length) : null);

@@ -31,7 +31,7 @@ export function openMonths() {
   const button = (month) =>
     element(
       "button",
-      { type: "button", class: `month${month.getFullYear() === now.getFullYear() && month.getMonth() === now.getMonth() ? " month-now" : ""}`, disabled: month > now, onclick: () => jump(month) },
+      { type: "button", class: `month${LONG.format(month) === LONG.format(now) ? " month-now" : ""}`, disabled: month > now, onclick: () => jump(month) },
       MONTH.format(month),
       element("span", { class: "unseen" }, ` ${month.getFullYear()}`),
     );

@@ -83,8 +83,7 @@ export function openPalette(commands, page) {
       const groups = [...completions(text, await tags), ...(await results(text, mine.signal)), ...matching(commands, text)];
       if (mine.signal.aborted) return;
       show(groups);
-      const query = parsed(text);
-      hint.textContent = query.isUnclear && !unfinished(text) ? "before: takes a date: 2026-03-01, 2026-03 or 2026" : query.tag && query.in ? "Only one of tag: and in: counts" : HINT;
+      hint.textContent = hintFor(text);
       if (text.trim()) announce(options.length === 1 ? "One result" : `${options.length || "No"} results`);
     } catch (error) {
       showError(error);
@@ -113,6 +112,12 @@ export function openPalette(commands, page) {
   search();
 }
 
+function hintFor(text) {
+  const query = parsed(text);
+  if (query.isUnclear && !unfinished(text)) return "before: takes a date: 2026-03-01, 2026-03 or 2026";
+  return query.tag && query.in ? "Of tag: and in:, only in: counts" : HINT;
+}
+
 const matching = (commands, text) => {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const isMeant = ({ name }) => words.every((word) => name.toLowerCase().includes(word));
@@ -127,10 +132,12 @@ const keysOf = ({ keys }) => keys?.replace("Mod", IS_APPLE ? "⌘" : "Ctrl");
 function completions(text, tags) {
   const typed = unfinished(text);
   if (!typed) return [];
-  const names = typed.name === "in" ? tags.map(({ tag }) => folderOf({ tags: [tag] })).filter(Boolean) : tags.map(({ tag }) => tag).filter((tag) => folderOf({ tags: [tag] }) === null);
+  const [name, picture] = typed.name === "in" ? ["Folders", "folder"] : ["Tags", "tag"];
+  const folders = new Map(tags.map(({ tag }) => [tag, folderOf({ tags: [tag] })]));
+  const names = typed.name === "in" ? [...folders.values()].filter(Boolean) : [...folders.keys()].filter((tag) => !folders.get(tag));
   const fitting = names.filter((name) => name.toLowerCase().startsWith(typed.value.toLowerCase()) && name !== typed.value);
-  const options = fitting.slice(0, 8).map((name) => ({ name, icon: typed.name === "in" ? "folder" : "tag", complete: text.slice(0, typed.start) + filter(typed.name, name) }));
-  return [{ name: typed.name === "in" ? "Folders" : "Tags", options }];
+  const complete = (value) => text.slice(0, typed.start) + filter(typed.name, value);
+  return [{ name, options: fitting.slice(0, 8).map((value) => ({ name: value, icon: picture, complete: complete(value) })) }];
 }
 
 /** Search, and return the groups of conversations and messages. Without words, list conversations. */
@@ -140,11 +147,14 @@ async function results(text, signal) {
   const before = query.before?.toISOString();
   if (!query.words) {
     if (query.isUnclear && !tag && !before) return [];
-    const { items } = await api.conversations({ tag, activeBefore: before, pinned: text.trim() ? undefined : false, limit: text.trim() ? FOUND : RECENT, preview: false });
-    return [{ name: text.trim() ? "Conversations" : "Recent", options: items.map((item) => conversation(item)) }];
+    const isFiltered = Boolean(tag || before);
+    const which = isFiltered ? { tag, activeBefore: before, limit: FOUND } : { pinned: false, limit: RECENT };
+    const { items } = await api.conversations({ ...which, preview: false });
+    return [{ name: isFiltered ? "Conversations" : "Recent", options: items.map((item) => conversation(item)) }];
   }
   const { items } = await api.search(query.words, undefined, signal, { tag, before, limit: FOUND });
-  const [titles, messages] = [items.filter(({ title, messageId }) => isMarked(title) || !messageId), items.filter(({ title, messageId }) => !isMarked(title) && messageId)];
+  const isTitle = ({ title, messageId }) => isMarked(title) || !messageId;
+  const [titles, messages] = [items.filter(isTitle), items.filter((hit) => !isTitle(hit))];
   return [
     { name: "Conversations", options: titles.map((hit) => conversation(hit.conversation, hit, query.words)) },
     { name: "Messages", options: messages.map((hit) => conversation(hit.conversation, hit, query.words)) },

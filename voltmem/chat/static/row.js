@@ -44,7 +44,8 @@ export class Row {
     const isUnread = item.unread && !isCurrent;
     this.#title.replaceChildren(...(item.forkedFrom ? [icon("fork")] : []), titleOf(item));
     this.#preview.textContent = (item.preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ");
-    this.#state.textContent = [item.answering ? ", answering" : isUnread && ", unread", item.pinned && ", pinned", item.forkedFrom && ", a fork"].filter(Boolean).join("");
+    const marks = [item.answering ? "answering" : isUnread && "unread", item.pinned && "pinned", item.forkedFrom && "a fork"];
+    this.#state.textContent = marks.map((mark) => (mark ? `, ${mark}` : "")).join("");
     this.button.setAttribute("aria-label", `Actions for ${titleOf(item)}`);
     this.element.classList.toggle("row-unread", isUnread && !item.answering);
     this.element.classList.toggle("row-answering", Boolean(item.answering));

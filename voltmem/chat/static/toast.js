@@ -42,6 +42,7 @@ export async function later(loading, use) {
   try {
     return await use(loaded);
   } catch (error) {
+    if (!("isUnreachable" in error)) throw error; // a mistake of the page's own
     showError(error);
   }
 }
