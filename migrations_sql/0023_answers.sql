@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_answers (
     status text NOT NULL,
     started_at timestamptz NOT NULL,
     ended_at timestamptz,
+    -- JSON as text: what an answer that waits for approval needs to go on.
+    state text,
     PRIMARY KEY (conversation_id, question_id)
 );
 

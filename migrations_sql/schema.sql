@@ -310,6 +310,7 @@ CREATE TABLE public.voltagent_memory_answers (
     status text NOT NULL,
     started_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
+    state text,
     CONSTRAINT voltagent_memory_answers_pkey PRIMARY KEY (conversation_id, question_id),
     CONSTRAINT voltagent_memory_answers_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );

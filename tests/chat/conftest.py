@@ -32,13 +32,21 @@ BELOW = "/inner/chat/"
 """A path at which the chat is mounted as well."""
 
 
-class Model(ScriptedModel):
+class Model:
     """The scripted model without delays. Asked to wait, it sends a little text and then nothing more."""
 
     def __init__(self) -> None:
-        super().__init__(seconds_per_piece=0.001)
+        self._script = ScriptedModel(seconds_per_piece=0.001)
 
-    async def answer(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+    async def answer(self, messages: Sequence[Message], context: chat.Context) -> AsyncIterator[chat.Part]:
+        if "delete" in messages[-1].text:
+            for decision in context.decisions:
+                yield f"{decision.call.input['file']} is {'gone' if decision.is_approved else 'still there'}. "
+            if not context.decisions:
+                yield "Let me see. "
+                for file in ("a.txt", "b.txt"):
+                    yield chat.ToolCall(file, "delete", {"file": file}, needs_approval=True)
+            return
         if "wait" in messages[-1].text:
             for piece in ("So far", " so **good**"):
                 yield piece
@@ -48,7 +56,7 @@ class Model(ScriptedModel):
         if "fail" in messages[-1].text:
             yield "Half an answer"
             raise RuntimeError("out of order")
-        async for piece in super().answer(messages):
+        async for piece in self._script.answer(messages):
             yield piece
 
 

@@ -14,8 +14,10 @@ from tests.roles import PREFIX
 from voltmem import Message, PostgresStorage, UserStorage
 from voltmem._areas.answers import Status
 from voltmem._tables import Tables
+from voltmem.chat import Context, Part, ToolCall, ToolResult
 from voltmem.chat._answering import Answering
 from voltmem.chat._answers import Answers, UnderWayError
+from voltmem.chat._approval import NotWaitingError
 from voltmem.chat._feeds import Feed
 from voltmem.errors import ConversationNotFoundError, InvalidInputError
 
@@ -62,7 +64,7 @@ async def elsewhere(mine: UserStorage, make_storage: MakeStorage) -> UserStorage
     return make_storage().for_user("ada")
 
 
-def answers(mine: UserStorage, model: Model) -> Answers:
+def answers(mine: UserStorage, model: Model | Deleter) -> Answers:
     return Answers(storage_of(mine), Answering(model.answer))
 
 
@@ -162,11 +164,64 @@ async def test_asking_again_keeps_the_answer_before_in_a_branch(mine: UserStorag
     assert [len(each.message_ids) for each in await mine.list_branches("c1")] == [2, 2]
 
 
+class Deleter:
+    """Asks before it deletes, and says what was decided."""
+
+    async def answer(self, context: Context) -> AsyncIterator[Part]:
+        if not context.decisions:
+            yield "One"
+            yield ToolCall("k1", "delete", {"file": "a"}, needs_approval=True)
+        for decision in context.decisions:
+            yield ToolResult("k1", error=decision.reason, is_denied=True)
+            yield " and two"
+
+
+async def test_an_answer_goes_on_with_what_was_decided(mine: UserStorage, elsewhere: UserStorage) -> None:
+    """A decision continues an answer that waits for approval, in its message, in any process, and once."""
+    here, there = answers(mine, Deleter()), answers(elsewhere, Deleter())
+    first = await here.ask(mine, "c1", QUESTION)
+    assert await said(first) == "One"
+    assert first.status == "approval"
+    assert [each.status for each in await there.unfinished(elsewhere, "c1")] == ["approval"]
+    for wrong in ({}, {"k2": (True, "")}):
+        with pytest.raises(InvalidInputError, match="k1"):
+            await there.decide(elsewhere, "c1", first.answer_id, wrong)
+    eve = storage_of(mine).for_user("eve")
+    with pytest.raises(NotWaitingError):
+        await here.decide(eve, "c1", first.answer_id, {"k1": (True, "")})
+
+    second = await there.decide(elsewhere, "c1", first.answer_id, {"k1": (False, "no")})
+
+    assert await said(second) == " and two"
+    assert (second.answer_id, second.status) == (first.answer_id, "complete")
+    assert [(role, text) for role, text, _ in await stored(mine)] == [
+        ("user", QUESTION.text),
+        ("assistant", "One\n and two"),
+    ]
+    with pytest.raises(NotWaitingError):
+        await here.decide(mine, "c1", first.answer_id, {"k1": (True, "")})
+
+
+async def test_a_question_passes_a_waiting_answer_over(mine: UserStorage) -> None:
+    """Another question in place of a decision is answered; the calls before it can no longer be decided about."""
+    here = answers(mine, Deleter())
+    first = await here.ask(mine, "c1", QUESTION)
+    await said(first)
+
+    second = await here.ask(mine, "c1", Message(role="user", content="Rather not."))
+
+    assert await said(second) == "One"
+    assert {each.status for each in await here.unfinished(mine, "c1")} == {"approval", "stopped"}
+    with pytest.raises(NotWaitingError):
+        await here.decide(mine, "c1", first.answer_id, {"k1": (True, "")})
+
+
 # --- what dies ----------------------------------------------------------------------------------------------------
 
 WORKER = """
 import asyncio, sys
 from voltmem import Message, PostgresStorage
+from voltmem.chat import Context, Part, ToolCall, ToolResult
 from voltmem.chat._answering import Answering
 from voltmem.chat._answers import Answers
 

@@ -296,6 +296,28 @@ async def test_the_versions_of_questions_and_answers_stay(tab: Tab) -> None:
     await expect(tab.answers).to_contain_text(["Usually it is the temperature"])
 
 
+async def test_a_person_decides_about_calls(tab: Tab, mine: UserStorage) -> None:
+    """Calls that need approval are asked about, also after a reload; once all are decided, the answer goes on."""
+    await tab.box.fill("Please delete both")
+    await tab.box.press("Enter")
+    await expect(tab.page.get_by_role("button", name="Allow delete")).to_have_count(2)
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
+
+    await tab.page.reload()
+    await tab.page.get_by_role("button", name="Allow delete").first.click()
+    await expect(tab.page.get_by_text("Allowed", exact=True)).to_be_visible()
+    await tab.page.get_by_role("button", name="Deny delete").click()
+
+    await expect(tab.answers.last).to_contain_text("a.txt is gone. b.txt is still there.")
+    await expect(tab.answers).to_have_count(1)
+    await expect(tab.page.locator(".approval")).to_have_count(0)
+    await tab.page.reload()
+    await expect(tab.answers.last).to_contain_text("Let me see.")
+    await expect(tab.answers.last).to_contain_text("a.txt is gone. b.txt is still there.")
+    await expect(tab.page.locator(".approval")).to_have_count(0)
+    assert len(await mine.get_messages(tab.id)) == 2
+
+
 async def test_another_users_conversation_is_not_there(tab: Tab, open_tab: OpenTab) -> None:
     """Another user's conversation can be neither read nor written to: it looks missing."""
     await tab.ask("A name, please")

@@ -30,6 +30,8 @@ class StoredAnswer:
     status: Status
     started_at: datetime
     ended_at: datetime | None
+    state: str | None
+    """What it needs to go on, as JSON, if it waits for approval."""
     is_held: bool
     """Whether the process that writes it has the lease."""
 
@@ -61,6 +63,7 @@ class AnswerStatements:
         held = f"""SELECT l.stop_requested FROM {leases} AS l
                 WHERE l.conversation_id = $1 AND l.purpose = '{ANSWER}' AND {in_force("l")}"""
         columns = f"""a.conversation_id, a.question_id, a.answer_id, a.token, a.status, a.started_at, a.ended_at,
+                a.state,
                 EXISTS (
                     SELECT 1 FROM {leases} AS l
                     WHERE l.conversation_id = a.conversation_id AND l.purpose = '{ANSWER}' AND l.token = a.token
@@ -71,13 +74,17 @@ class AnswerStatements:
             WHERE a.conversation_id = $1 AND c.user_id = $2 AND c.deleted_at IS NULL"""
         # Pieces are left of an answer whose process died right after its end.
         self.begin = f"""
-            WITH old AS (DELETE FROM {pieces} WHERE conversation_id = $1)
+            WITH old AS (DELETE FROM {pieces} WHERE conversation_id = $1),
+            passed_over AS (
+                UPDATE {answers} SET status = 'stopped', state = NULL
+                WHERE conversation_id = $1 AND question_id <> $2 AND status = 'approval'
+            )
             INSERT INTO {answers} AS a
                 (conversation_id, question_id, answer_id, token, status, started_at)
             VALUES ($1, $2, $3, $4, 'streaming', pg_catalog.statement_timestamp())
             ON CONFLICT (conversation_id, question_id) DO UPDATE SET
                 answer_id = excluded.answer_id, token = excluded.token, status = excluded.status,
-                started_at = excluded.started_at, ended_at = NULL"""
+                started_at = excluded.started_at, ended_at = NULL, state = NULL"""
         # A stale process stores nothing: see confirm_lease().
         self.grow = f"""
             WITH held AS ({held} AND l.token = $2 FOR KEY SHARE OF l),
@@ -88,7 +95,7 @@ class AnswerStatements:
             )
             SELECT stop_requested FROM held"""
         self.end = f"""
-            UPDATE {answers} SET status = $4, ended_at = pg_catalog.statement_timestamp()
+            UPDATE {answers} SET status = $4, state = $5, ended_at = pg_catalog.statement_timestamp()
             WHERE conversation_id = $1 AND question_id = $2 AND answer_id = $3
             RETURNING true"""
         self.clear = f"DELETE FROM {pieces} WHERE conversation_id = $1 AND answer_id = $2"
@@ -138,9 +145,11 @@ class AnswerRows:
         )
         return None if row is None else bool(row["stop_requested"])
 
-    async def end(self, conversation_id: str, question_id: str, answer_id: str, status: Status) -> None:
+    async def end(
+        self, conversation_id: str, question_id: str, answer_id: str, status: Status, state: str | None = None
+    ) -> None:
         """Store what became of an answer."""
-        await self._executor.fetchrow(self._sql.end, conversation_id, question_id, answer_id, status)
+        await self._executor.fetchrow(self._sql.end, conversation_id, question_id, answer_id, status, state)
 
     async def clear(self, conversation_id: str, answer_id: str) -> None:
         """Delete the pieces of an answer."""
@@ -191,4 +200,4 @@ def _found(row: Iterable[Any] | None) -> StoredAnswer | None:
 
 
 def _answer(row: Iterable[Any]) -> StoredAnswer:
-    return StoredAnswer(*tuple(row)[:8])  # growth() has a piece after it
+    return StoredAnswer(*tuple(row)[:9])  # growth() has a piece after it

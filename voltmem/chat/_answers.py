@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,11 +15,12 @@ from voltmem._areas.background import tasks_of
 from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage, access_of
 from voltmem.chat._answering import Answering
+from voltmem.chat._approval import Decided, decisions_of, waiting_answer
 from voltmem.chat._feeds import Feed
 from voltmem.chat._orphans import settle
 from voltmem.chat._titles import shortened
 from voltmem.chat._watching import Watching
-from voltmem.chat._writing import Prepare, Writing
+from voltmem.chat._writing import GoesOn, Prepare, Writing
 from voltmem.errors import InvalidInputError, LeaseHeldError, MessageNotFoundError
 from voltmem.models import Message
 from voltmem.storage import PostgresStorage
@@ -116,11 +118,41 @@ class Answers:
 
         return await self._begin(mine, conversation_id, question_id, prepare, model)
 
+    async def decide(self, mine: UserStorage, conversation_id: str, answer_id: str, decided: Decided) -> Feed:
+        """
+        Go on with an answer that waits for approval, in the same message.
+
+        Args:
+            mine: The user's storage.
+            conversation_id: The conversation.
+            answer_id: The answer.
+            decided: By the id of the call: whether it is approved, and why not.
+
+        Raises:
+            NotWaitingError: The answer does not wait for approval, or not any more.
+            InvalidInputError: A call that waits is not decided, or another one is.
+        """
+        message, answer = await waiting_answer(mine, self._rows(mine), conversation_id, answer_id)
+        kept = json.loads(answer.state or "{}")
+        goes_on = GoesOn(message, decisions_of(message, decided), kept.get("state"))
+
+        async def prepare(tx: UserStorage) -> bool:
+            await waiting_answer(tx, self._rows(tx), conversation_id, answer_id)
+            return False
+
+        return await self._begin(mine, conversation_id, answer.question_id, prepare, kept.get("model", ""), goes_on)
+
     async def _begin(
-        self, mine: UserStorage, conversation_id: str, question_id: str, prepare: Prepare, model: str
+        self,
+        mine: UserStorage,
+        conversation_id: str,
+        question_id: str,
+        prepare: Prepare,
+        model: str,
+        goes_on: GoesOn | None = None,
     ) -> Feed:
         for _ in range(_TRIES):
-            writing = Writing(mine, conversation_id, question_id, prepare, self._answering, model)
+            writing = Writing(mine, conversation_id, question_id, prepare, self._answering, model, goes_on)
             task = asyncio.create_task(self._write(mine, conversation_id, writing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

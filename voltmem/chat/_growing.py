@@ -73,9 +73,13 @@ class Growing:
     def from_chunks(cls, answer_id: str, chunks: Iterable[JsonObject]) -> Self:
         """Return the answer that these chunks are of. Those of other kinds, such as "start", are passed over."""
         growing = cls(answer_id)
-        for chunk in chunks:
-            growing._take(chunk)
+        growing.take(chunks)
         return growing
+
+    def take(self, chunks: Iterable[JsonObject]) -> None:
+        """Add what another process has made chunks of."""
+        for chunk in chunks:
+            self._take(chunk)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:

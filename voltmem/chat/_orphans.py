@@ -34,7 +34,9 @@ async def settle(mine: UserStorage, answer: StoredAnswer) -> None:
         if not await rows.take_orphan(answer):
             return
         pieces = await rows.pieces(answer.conversation_id, answer.answer_id)
-        growing = Growing.from_chunks(answer.answer_id, (chunk for event in events_of(pieces) for chunk in event))
+        before = await tx.get_message(answer.conversation_id, answer.answer_id)  # if it went on after an approval
+        growing = Growing(answer.answer_id) if before is None else Growing.from_message(before)
+        growing.take(chunk for event in events_of(pieces) for chunk in event)
         growing.end()
         message = growing.message(FAILED)
         if message is not None and await tx.get_message(answer.conversation_id, answer.question_id) is not None:

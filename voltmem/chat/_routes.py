@@ -16,6 +16,7 @@ from voltmem._areas.answers import StoredAnswer
 from voltmem._user import UserStorage
 from voltmem._values import JsonObject, short_repr, to_json
 from voltmem.chat._answers import AT_THE_END, UnderWayError
+from voltmem.chat._approval import NotWaitingError
 from voltmem.chat._asking import Asking, Rating
 from voltmem.chat._feeds import Feed
 from voltmem.chat._settings import Settings
@@ -54,6 +55,20 @@ class Question(Body):
     """What is shown beside the text."""
     parent_id: Name | None = AT_THE_END
     """The message that the question follows, so that a branch begins there; null: it is the first message."""
+
+
+class Verdict(Body):
+    """What the user has decided about a call."""
+
+    call_id: Name
+    is_approved: bool
+    reason: Annotated[str, Field(max_length=_LONGEST_TEXT)] = ""
+
+
+class Verdicts(Body):
+    """What the user has decided about all calls of an answer that wait for approval."""
+
+    decisions: Annotated[list[Verdict], Field(min_length=1, max_length=100)]
 
 
 class Feedback(Body):
@@ -98,6 +113,19 @@ def chat_routes(asking: Asking, cap: Cap) -> APIRouter:
     @routes.get("/answers")
     async def running(mine: Mine) -> JsonObject:
         return _page(await answers.running(mine))
+
+    @routes.post("/chat/{conversation_id}/answers/{answer_id}/decisions", response_class=EventStream)
+    async def decide(
+        request: Request,
+        mine: Mine,
+        conversation_id: ConversationId,
+        answer_id: MessageId,
+        verdicts: Given[Verdicts],
+    ) -> Response:
+        decided = {each.call_id: (each.is_approved, each.reason) for each in verdicts.decisions}
+        with one_at_a_time():
+            feed = await answers.decide(mine, conversation_id, answer_id, decided)
+        return await streamed(cap, mine.user_id, _events(feed, 0, request))
 
     @routes.put("/chat/{conversation_id}/answers/{answer_id}/feedback", status_code=204)
     async def rate(
@@ -149,6 +177,8 @@ def _content(text: str, files: Sequence[Attached]) -> JsonValue:
 def one_at_a_time() -> Iterator[None]:
     try:
         yield
+    except NotWaitingError as error:
+        raise HTTPException(409, "This answer does not wait for approval.") from error
     except UnderWayError as error:
         detail = "An answer is under way in this conversation: stop it, or wait for its end."
         raise HTTPException(409, detail) from error

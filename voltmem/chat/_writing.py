@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeAlias
+from dataclasses import replace
+from typing import Final, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
@@ -18,6 +19,7 @@ from voltmem.chat._context import Context
 from voltmem.chat._feeds import Feed
 from voltmem.chat._growing import Growing
 from voltmem.chat._orphans import FAILED, settle_last
+from voltmem.chat._parts import Decision
 from voltmem.errors import (
     ConnectionFailedError,
     DatabaseTimeoutError,
@@ -40,6 +42,14 @@ Prepare: TypeAlias = Callable[[UserStorage], Awaitable[bool]]
 """Stores a question in a transaction. Returns whether the conversation has just got the question as its title."""
 
 
+class GoesOn(NamedTuple):
+    """An answer that had stopped for approval, and what was decided."""
+
+    message: Message
+    decisions: Sequence[Decision]
+    state: JsonValue
+
+
 class Writing:
     """
     Writes the answer to a question.
@@ -51,6 +61,7 @@ class Writing:
         prepare: Stores the question, in the transaction in which the answer begins.
         answering: Calls answer=.
         model: Which of the models answers.
+        goes_on: The answer that goes on after an approval; None: it is a new one.
     """
 
     def __init__(
@@ -61,6 +72,7 @@ class Writing:
         prepare: Prepare,
         answering: Answering,
         model: str = "",
+        goes_on: GoesOn | None = None,
     ) -> None:
         self._mine = mine
         self._conversation_id = conversation_id
@@ -68,7 +80,8 @@ class Writing:
         self._answering = answering
         self._model = model
         self._rows = AnswerRows(access_of(mine))
-        self._growing = Growing(uuid7())
+        self._goes_on = goes_on
+        self._growing = Growing(uuid7()) if goes_on is None else Growing.from_message(goes_on.message)
         self._stop = asyncio.Event()
         self._storing = asyncio.Lock()  # no piece is stored after the end, which deletes them
         self._stored = 0
@@ -116,6 +129,9 @@ class Writing:
         memory = self._mine.conversation(self._conversation_id)
         messages = await memory.messages(limit=_HISTORY_LIMIT)
         context = Context(self._mine.user_id, self._conversation_id, memory, self._model)
+        if self._goes_on is not None:
+            messages = [each for each in messages if each.id != self.feed.answer_id]
+            context = replace(context, decisions=self._goes_on.decisions, state=self._goes_on.state)
         saying = asyncio.create_task(self._say(messages, context))
         beside = [asyncio.create_task(each) for each in (self._keep(lease), self._heed(lease), self._stop.wait())]
         try:
@@ -149,7 +165,7 @@ class Writing:
         if not saying.done() or saying.cancelled():
             return "stopped"
         if (error := saying.exception()) is None:
-            return "complete"
+            return "complete" if self._growing.waiting is None else "approval"
         # A model may raise any exception of its library, which may say a key or a prompt.
         logger.error("answer= failed", exc_info=error)
         return "failed"
@@ -194,6 +210,8 @@ class Writing:
     async def _end(self, lease: HeldLease, status: Status) -> Message | None:
         """Store the message, and what became of it. Tries until the lease is lost."""
         message = self._growing.message(_METADATA.get(status))
+        waiting = self._growing.waiting
+        state = None if waiting is None else to_json({"state": waiting.state, "model": self._model})
         while True:
             try:
                 async with self._mine.transaction() as tx:
@@ -203,7 +221,7 @@ class Writing:
                     if message is not None:
                         await tx.add_message(message, self._conversation_id)
                     await AnswerRows(access_of(tx)).end(
-                        self._conversation_id, self.feed.question_id, self.feed.answer_id, status
+                        self._conversation_id, self.feed.question_id, self.feed.answer_id, status, state
                     )
             except _PASSING as error:
                 logger.warning("the end of an answer is stored later: %r", error)

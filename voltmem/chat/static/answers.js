@@ -12,13 +12,14 @@ export const answerIn = (conversationId) => underWay.get(conversationId);
 /**
  * Follow an answer to its end, over broken connections.
  *
- * {conversationId, question, ask, onChange}: question: {id}, which is answered; ask: sends the request that asks, and
+ * {conversationId, question, before, ask, onChange}: question: {id}, which is answered; before: the answer as it is stored, if
+ * it goes on after an approval; ask: sends the request that asks, and
  * resolves to its events; null: the conversation's answer is joined; onChange: called after each change. Resolves to
  * the answer's status; null if there is none. Rejects if the request that asks is refused, or aborted.
  */
-export async function follow({ conversationId, question, ask = null, onChange }) {
+export async function follow({ conversationId, question, before = null, ask = null, onChange }) {
   const mine = {
-    ...{ conversationId, question, answer: emptyAnswer(), status: "streaming", hasBegun: false, place: null },
+    ...{ conversationId, question, before, answer: before ?? emptyAnswer(), status: "streaming", hasBegun: false, place: null },
     controller: new AbortController(), // of the request that asks
   };
   underWay.set(conversationId, mine);
@@ -43,6 +44,8 @@ export async function follow({ conversationId, question, ask = null, onChange })
   }
 }
 
+const startOf = ({ before }, id) => (before?.id === id ? before : { ...emptyAnswer(), id });
+
 const emptyAnswer = () => ({ id: crypto.randomUUID(), role: "assistant", parts: [], metadata: {}, createdAt: new Date() });
 
 /** Read events until the answer ends or the connection breaks. */
@@ -62,7 +65,7 @@ async function read(mine, events, onChange) {
 function apply(mine, name, data) {
   if (name === "answer") {
     if (mine.answer.id !== data.id && mine.place) mine.place = null; // another answer began meanwhile
-    mine.answer = mine.answer.id === data.id ? mine.answer : { ...emptyAnswer(), id: data.id };
+    mine.answer = mine.answer.id === data.id ? mine.answer : startOf(mine, data.id);
     if (mine.question?.id !== data.questionId) mine.question = { id: data.questionId };
   }
   if (name === "parts") mine.answer = { ...mine.answer, parts: data.parts.reduce(grown, mine.answer.parts) };

@@ -85,6 +85,15 @@ export async function join(id, lastEventId) {
   return response.status === 204 ? null : events(response);
 }
 
+/** Decide about the calls of an answer that wait for approval. Resolves to the events of the answer, which goes on. */
+export const decide = async (id, answerId, decisions, signal) =>
+  events(
+    await send("POST", `chat/${encodeURIComponent(id)}/answers/${encodeURIComponent(answerId)}/decisions`, {
+      body: { decisions },
+      signal,
+    }),
+  );
+
 /** Store a file. Resolves to {url}. */
 export const upload = (file) =>
   call("POST", "files", { file, headers: { "Content-Type": file.type || "application/octet-stream" } });

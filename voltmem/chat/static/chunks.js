@@ -24,6 +24,12 @@ export function grown(parts, chunk) {
     case "tool-input-available":
       made.push({ type: `tool-${chunk.toolName}`, toolCallId: chunk.toolCallId, state: "input-available", input: chunk.input });
       break;
+    case "tool-approval-request":
+      change(call, () => ({ state: "approval-requested", approval: { id: chunk.approvalId } }));
+      break;
+    case "tool-output-denied":
+      change(call, () => ({ state: "output-denied", approval: { approved: false, reason: chunk.reason } }));
+      break;
     case "tool-output-available":
       change(call, () => ({ state: "output-available", output: chunk.output }));
       break;

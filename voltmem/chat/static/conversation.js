@@ -163,7 +163,8 @@ function render() {
   for (const each of views.keys()) if (!present.has(each)) views.delete(each);
   const elements = shown.flatMap((message, place) => {
     const note = noteOf(message, shown[place + 1], { ...others, hasNewer });
-    return [viewOf(message, message === live?.answer), ...(note ? [noteView(message, note)] : [])];
+    const isWanted = !live && others.statuses.get(shown[place - 1]?.id) === "approval" && place === shown.length - 1;
+    return [viewOf(message, message === live?.answer, isWanted), ...(note ? [noteView(message, note)] : [])];
   });
   arrange(log, [older, ...elements, newer]);
   showToNewest();
@@ -177,9 +178,9 @@ function withAnswer({ question, answer }) {
   return question?.parts ? [...stored, question, answer] : [...stored, answer];
 }
 
-function viewOf(message, isStreaming) {
-  if (!views.has(message.id)) views.set(message.id, new MessageView(message, { edit, regenerate, fork, choose, rate }));
-  views.get(message.id).show(message, { isStreaming, branch: others.branches.get(message.id) });
+function viewOf(message, isStreaming, asks) {
+  if (!views.has(message.id)) views.set(message.id, new MessageView(message, { edit, regenerate, fork, choose, rate, decide }));
+  views.get(message.id).show(message, { isStreaming, asks, branch: others.branches.get(message.id) });
   return views.get(message.id).element;
 }
 
@@ -313,7 +314,7 @@ async function showAsked(conversationId, question, parentId) {
 }
 
 /** Follow an answer, and show how it ends. Resolves to whether the question is stored. */
-async function followed(conversationId, question, send = null) {
+async function followed(conversationId, question, send = null, before = null) {
   const isOpen = () => conversationId === id;
   let current;
   const onChange = (mine) => {
@@ -327,7 +328,7 @@ async function followed(conversationId, question, send = null) {
     announce("Answering");
   };
   try {
-    const status = await follow({ conversationId, question, ask: send, onChange });
+    const status = await follow({ conversationId, question, before, ask: send, onChange });
     if (isOpen() && status === "complete") announce(textOf(current.answer));
     return true;
   } finally {
@@ -345,7 +346,8 @@ function joinAnswer() {
   if (answerIn(id)) return setBusy(true);
   const [questionId] = [...others.statuses].find(([, status]) => status === "streaming") ?? [];
   if (!questionId) return;
-  followed(id, messages.find((message) => message.id === questionId) ?? { id: questionId }).catch(showBackgroundError);
+  const place = messages.findIndex((message) => message.id === questionId);
+  followed(id, messages[place] ?? { id: questionId }, null, place < 0 ? null : messages[place + 1]).catch(showBackgroundError);
 }
 
 /** Return whether a question is stored whose request failed: the connection may have broken after that. */
@@ -355,6 +357,18 @@ async function isStored(conversationId, question) {
     return messages.some((message) => message.id === question.id && textOf(message) === textOf(question));
   } catch {
     return false;
+  }
+}
+
+/** Tell the answer what was decided about its calls. It goes on. */
+async function decide(answer, decisions) {
+  const conversationId = id;
+  const question = messages[messages.findIndex((message) => message.id === answer.id) - 1];
+  try {
+    await followed(conversationId, question, (signal) => api.decide(conversationId, answer.id, decisions, signal), answer);
+  } catch (error) {
+    showError(error);
+    await synchronize(conversationId);
   }
 }
 

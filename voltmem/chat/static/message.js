@@ -1,5 +1,6 @@
 // The view of a message, with its buttons.
 
+import { approvals } from "./approvals.js";
 import { byId, element, iconButton } from "./dom.js";
 import { copyText } from "./markdown.js";
 import { shown } from "./parts.js";
@@ -38,11 +39,11 @@ export class MessageView {
     if (edits.has(message.id)) this.edit();
   }
 
-  show(message, { isStreaming = false, branch = null } = {}) {
+  show(message, { isStreaming = false, branch = null, asks = false } = {}) {
     this.message = message;
     this.branch = branch;
     if (this.#isEditing) return; // keep the edit box
-    const state = JSON.stringify([message.parts, message.metadata, isStreaming, branch]);
+    const state = JSON.stringify([message.parts, message.metadata, isStreaming, branch, asks]);
     if (state === this.#rendered) return;
     this.#rendered = state;
     this.element.dataset.id = message.id;
@@ -50,6 +51,7 @@ export class MessageView {
     this.element.setAttribute("aria-busy", String(isStreaming));
     this.#body.replaceChildren(...message.parts.flatMap((part) => shown(part, message.role)));
     if (!isStreaming) this.#body.append(...this.#outcome());
+    if (asks) this.#body.append(...approvals(message.parts, (decisions) => this.handlers.decide(message, decisions)));
     this.#actions.replaceChildren(...(isStreaming ? [] : this.#buttons()));
   }
 
