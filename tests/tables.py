@@ -14,7 +14,7 @@ from tests import citus
 from voltmem._postgres.migrations.files import migrations
 from voltmem._postgres.migrations.ledger import create_statements, record_sql
 from voltmem._tables import Tables
-from voltmem.testing import drop_schema, server, temporary_schema_name
+from voltmem.testing import server, temporary_schema_name
 
 if TYPE_CHECKING:
     from tests.conftest import Connection
@@ -29,7 +29,7 @@ _PICTURE: Final = f"""
         UNION ALL SELECT concat_ws(' ', attrelid, attnum, xmin) FROM pg_attribute
             WHERE attrelid IN (SELECT oid FROM relations)
         UNION ALL SELECT concat_ws(' ', indexrelid, xmin) FROM pg_index WHERE indrelid IN (SELECT oid FROM relations)
-        UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_constraint WHERE connamespace = to_regnamespace($1)
+        UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_constraint WHERE conrelid IN (SELECT oid FROM relations)
         UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM relations)
         UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_policy WHERE polrelid IN (SELECT oid FROM relations)
         UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_proc WHERE pronamespace = to_regnamespace($1)
@@ -55,38 +55,73 @@ class _UncleanError(Exception):
 
 
 class Reused:
-    """The schemas of this process that have all tables and no rows. To create one takes 50 ms, to clean one 5."""
+    """
+    The schemas of this process that have all tables and no rows. To create one takes 50 ms, to clean one 5.
+
+    All is done on one connection, since a new one reads the catalog anew. It has an event loop of its own, because
+    each test has another.
+    """
 
     def __init__(self) -> None:
         self._pictures: dict[str, str] = {}  # of the schemas that were created here, as they were then
         self._clean: list[str] = []
+        self._loop = asyncio.new_event_loop()
+        self._kept: Connection | None = None
 
-    async def take(self) -> str:
+    def take(self) -> str:
         """Return a schema with all tables and no rows."""
-        if self._clean:
-            return self._clean.pop()
+        return self._clean.pop() if self._clean else self._loop.run_until_complete(self._create())
+
+    def give_back(self, schema: str) -> None:
+        """Keep the schema for another test, without its rows. If more than rows has changed in it, it is dropped."""
+        self._loop.run_until_complete(self._keep_or_drop(schema))
+
+    def drop(self, schema: str) -> None:
+        """Drop a schema that a test may have created."""
+        self._loop.run_until_complete(self._drop(schema))
+
+    def close(self) -> None:
+        """Drop the schemas, and disconnect."""
+        for schema in self._clean:
+            self.drop(schema)
+        if self._kept is not None:
+            self._loop.run_until_complete(self._kept.close())
+        self._loop.close()
+
+    async def _create(self) -> str:
         schema = temporary_schema_name()
         await create_tables(schema)
-        async with _connected() as connection:
-            self._pictures[schema] = await _picture(connection, schema)
+        self._pictures[schema] = await _picture(await self._connection(), schema)
         return schema
 
-    async def give_back(self, schema: str) -> None:
-        """Keep the schema for another test, without its rows. If more than rows has changed in it, it is dropped."""
+    async def _keep_or_drop(self, schema: str) -> None:
         picture = self._pictures.pop(schema)
         try:
-            async with _connected() as connection:
-                await _clean(connection, schema, picture)
+            await _clean(await self._connection(), schema, picture)
         except (_UncleanError, asyncpg.PostgresError):
-            await drop_schema(schema)
+            await self._drop(schema)
         else:
             self._pictures[schema] = picture
             self._clean.append(schema)
 
-    def drop_all(self) -> None:
-        """Drop the schemas."""
-        for schema in self._clean:
-            asyncio.run(drop_schema(schema))
+    async def _drop(self, schema: str) -> None:
+        await (await self._connection()).execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+    async def _connection(self) -> Connection:
+        """Return the connection. A test may have ended it, with all others, or stopped the server."""
+        if self._kept is None or not await _answers(self._kept):
+            settings = {"client_min_messages": "warning"}
+            self._kept = await asyncpg.connect(server().dsn, server_settings=settings, command_timeout=60)
+        return self._kept
+
+
+async def _answers(connection: Connection) -> bool:
+    try:
+        await connection.execute("SELECT 1")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
+        return False
+    return True
 
 
 @asynccontextmanager
@@ -107,7 +142,7 @@ async def _clean(connection: Connection, schema: str, picture: str) -> None:
     if sum(table["bytes"] for table in tables) > _LARGE or await _picture(connection, schema) != picture:
         raise _UncleanError
     deletions = [f"DELETE FROM {table['name']}" for table in tables]
-    await connection.execute(";\n".join(["SET lock_timeout = '2s'", *deletions, _RESET.format(schema=schema)]))
+    await connection.execute(";\n".join(["SET LOCAL lock_timeout = '2s'", *deletions, _RESET.format(schema=schema)]))
 
 
 async def create_tables(schema: str) -> None:
