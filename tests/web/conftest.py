@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import cache
 from typing import Annotated, Protocol
 
 import httpx2
@@ -63,14 +64,28 @@ async def connect() -> AsyncIterator[Connect]:
         await client.aclose()
 
 
-@pytest.fixture
-def ada(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
-    return connect(application(storage))
+@cache
+def _kept() -> tuple[PostgresStorage, FastAPI]:
+    storage = PostgresStorage("postgresql://nowhere/none")
+    return storage, application(storage)
 
 
 @pytest.fixture
-def mallory(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
-    return connect(application(storage), "mallory")
+def app(storage: PostgresStorage) -> FastAPI:
+    """The same application in each test, with the test's storage: its first requests take a tenth of a second."""
+    kept, app = _kept()
+    kept.__dict__ = storage.__dict__
+    return app
+
+
+@pytest.fixture
+def ada(app: FastAPI, connect: Connect) -> httpx2.AsyncClient:
+    return connect(app)
+
+
+@pytest.fixture
+def mallory(app: FastAPI, connect: Connect) -> httpx2.AsyncClient:
+    return connect(app, "mallory")
 
 
 class _Server(uvicorn.Server):

@@ -40,7 +40,8 @@ def request(method: str, path: str, kind: str, **headers: str) -> Scope:
 
 # --- before it is known who asks ----------------------------------------------------------------------------------
 
-WITH_BODY = [name for name in operations(application(NOWHERE).openapi()) if not name.startswith(("GET", "DELETE"))]
+APPLICATION = application(NOWHERE)
+WITH_BODY = [name for name in operations(APPLICATION.openapi()) if not name.startswith(("GET", "DELETE"))]
 
 
 @pytest.mark.parametrize("name", WITH_BODY)
@@ -56,7 +57,7 @@ async def test_nobodys_body_is_read(name: str) -> None:
         sent.append(message)
 
     kind = "x-ndjson" if path.endswith("import") else "json"
-    await application(NOWHERE)(request(method, path.replace("{", "").replace("}", ""), kind), receive, send)
+    await APPLICATION(request(method, path.replace("{", "").replace("}", ""), kind), receive, send)
 
     assert sent[0]["status"] == 401
 

@@ -30,9 +30,9 @@ ADDRESS = f"http://test{PATH}"
 
 
 @pytest.fixture
-def anybody(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
+def anybody(app: FastAPI, connect: Connect) -> httpx2.AsyncClient:
     """A client that is not signed in."""
-    return connect(application(storage), None)
+    return connect(app, None)
 
 
 @pytest.fixture

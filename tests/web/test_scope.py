@@ -110,12 +110,14 @@ async def test_a_route_about_all_of_a_users_data_is_about_that_users_only(
 
 
 @pytest.mark.parametrize("name", sorted(set(EXAMPLE) - OPEN_TO_ALL))
-async def test_without_a_user_there_is_nothing(name: str, storage: PostgresStorage, connect: Connect) -> None:
+async def test_without_a_user_there_is_nothing(
+    name: str, storage: PostgresStorage, app: FastAPI, connect: Connect
+) -> None:
     """Every route is a 401 without a user, whatever else is sent."""
     await stock(storage)
     method, path, arguments = called(name, "c1")
 
-    answer = await connect(application(storage), None).request(method, path, **arguments)
+    answer = await connect(app, None).request(method, path, **arguments)
 
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"

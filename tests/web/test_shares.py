@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
-from tests.web.conftest import Connect, application
+from tests.web.conftest import Connect
 from voltmem import PostgresStorage
 
 MESSAGES: list[dict[str, object]] = [
@@ -17,9 +18,9 @@ MESSAGES: list[dict[str, object]] = [
 
 
 @pytest.fixture
-def anybody(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
+def anybody(app: FastAPI, connect: Connect) -> httpx2.AsyncClient:
     """A client that is not signed in."""
-    return connect(application(storage), None)
+    return connect(app, None)
 
 
 @pytest.fixture
