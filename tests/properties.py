@@ -25,18 +25,19 @@ def times() -> int:
     return settings().max_examples // _USUAL
 
 
-def examples(count: int, *, steps: int | None = None) -> settings:
+def examples(count: int, *, steps: int | None = None, more: int = 1) -> settings:
     """
-    Return the settings for *count* examples, or for ten times as many under `make explore`.
+    Return the settings for *count* examples, or for many times as many under `make explore`.
 
     The examples of a test share its fixtures on purpose: each makes rows of its own, or begins with the same rows.
 
     Args:
         count: The number of examples in `make test`.
         steps: The maximum of steps in each example of a state machine.
+        more: How many times ten times as many `make explore` makes, where the suite has no time for enough.
     """
     made = settings(
-        max_examples=count * times(),
+        max_examples=count * times() * (more if explores() else 1),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
     return made if steps is None else settings(made, stateful_step_count=steps)

@@ -499,11 +499,12 @@ class StorageAndModel(RuleBasedStateMachine):
         if not stored:
             return given
         self.changed = True
-        there = self.model.conversations[conversation_id].messages
+        there = set(self.model.conversations[conversation_id].messages)
         for number, (message, each) in enumerate(zip(stored, given, strict=True)):
             if "created_at" not in each and message.id not in there:
                 self.model.learn_beginning(message.created_at - timedelta(microseconds=number))
                 break
+            there.add(message.id)  # one that is added twice in the call has the time of the first
         self.model.learn(self.ask("snake_case", "get_conversation", conversation_id=conversation_id).updated_at)
         return [{"id": message.id, **each} for message, each in zip(stored, given, strict=True)]
 
@@ -558,4 +559,4 @@ def test_a_storage_and_its_model_never_differ(world: World) -> None:
     # The name is the seed where the suite is derandomised: each world has steps of its own.
     name = f"{world.storage_limit} {world.on_limit}"
     machine = type(name, (StorageAndModel,), {"world": world})
-    run_state_machine_as_test(machine, settings=examples(25, steps=50))
+    run_state_machine_as_test(machine, settings=examples(8, steps=50, more=3))

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import MakeStorage
+from tests.properties import examples
 from voltmem import DatabaseError, InvalidOptionError, PostgresStorage, VoltMemError
 
 # A server that refuses connections at once, so that the driver has read everything.
@@ -84,7 +85,9 @@ def shown_by(connection: str) -> str:
         return asyncio.run(open_it()) + "".join(messages)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("form", FORMS)
+@examples(25, more=4)
 @given(middle=st.text(st.characters(), max_size=12) | st.text("@:/?#[]%&='\\ ,\u2100\uff20\t\n\0a", max_size=12))
 def test_a_password_is_shown_in_no_form(form: str, middle: str) -> None:
     """Neither a percent-encoded password nor one as it is, whatever its characters, is shown in part."""
