@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import asyncpg
@@ -56,7 +56,11 @@ from voltmem.models import OrderBy, OrderDirection, Owner
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
 NOW = datetime.now(UTC)
-ROWS = 100_000
+ROWS = 50_000
+MIDDLE = Conversation(
+    id=f"c{ROWS // 2 + 7}", user_id="u7", updated_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=ROWS // 2 + 7)
+)
+"""A conversation of the user in the middle of the large schema."""
 OWNERS: tuple[Owner, ...] = (ANY_USER, "u")
 ORDERS: tuple[OrderBy, ...] = ("created_at", "updated_at", "title")
 LAST_OF_A_PAGE = (None, Conversation(user_id="u"), Conversation(user_id="u", title="t"))
@@ -105,7 +109,7 @@ def statements(tables: Tables) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def large_schema() -> Iterator[str]:
-    """A schema with 100,000 conversations and as many messages; one user has 1,000, one conversation 50,000."""
+    """A schema with 50,000 conversations and as many messages; each user has 500, one conversation 25,000."""
     with migrated_schema() as schema:
         yield schema
 
@@ -173,9 +177,9 @@ async def test_postgresql_knows_the_statements_about_vectors(make_storage: MakeS
 async def test_check_looks_rows_up_by_an_index(large: Connection, tables: Tables) -> None:
     """A page of check() reads no whole table, whatever the statistics say."""
     derived = DerivedStatements(tables)
-    key: list[object] = ["c1", "m50000"]
+    key: list[object] = ["c1", f"m{ROWS // 2}"]
     of_rows = [(checks.sql(first=False), key[: len(checks.key)]) for checks in list(row_checks(tables, 5))[:2]]
-    words: list[object] = [["c1"], ["m50000"], [""]]
+    words: list[object] = [["c1"], [f"m{ROWS // 2}"], [""]]
     statements = [*of_rows, (derived.more_messages, key), (derived.stale_words, words)]
 
     plans = [await plan(large, sql, arguments) for sql, arguments in statements]
@@ -190,8 +194,7 @@ async def test_check_looks_rows_up_by_an_index(large: Connection, tables: Tables
 @pytest.mark.parametrize("page", ["first", "following"])
 async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connection, tables: Tables) -> None:
     """A user's conversations by last activity are read from an index: no sort, and no row that is not returned."""
-    after = Conversation(id="c50007", user_id="u7", updated_at=datetime(2024, 2, 4, 17, 27, tzinfo=UTC))
-    query = ConversationQuery("u7", limit=limit, after=after if page == "following" else None)
+    query = ConversationQuery("u7", limit=limit, after=MIDDLE if page == "following" else None)
 
     shown = await plan(large, *query.sql(tables))
 
@@ -202,11 +205,11 @@ async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connectio
 @pytest.mark.parametrize("page", ["first", "after", "before"])
 async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
     """
-    The list reads 21 of a thousand conversations by their index, and the last message of each.
+    The list reads 21 of 500 conversations by their index, and the last message of each.
 
     Only these are sorted.
     """
-    cursor = str(SidebarCursor(False, datetime(2024, 2, 4, 17, 27, tzinfo=UTC), "c50007"))
+    cursor = str(SidebarCursor(False, MIDDLE.updated_at, MIDDLE.id))
     after, before = (cursor if page == way else None for way in ("after", "before"))
     query = SidebarQuery("u7", after=after, before=before)
 
@@ -222,13 +225,14 @@ async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection
 
 @pytest.mark.parametrize("page", ["first", "following"])
 async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
-    """A link reads 101 of 50,000 messages from the start of its page; only these are sorted."""
+    """A link reads 101 of 25,000 messages from the start of its page; only these are sorted."""
     sql = ShareStatements(tables)
     await large.execute(f"DELETE FROM {tables.shares}")
-    await large.fetch(sql.share, "c1", None, "m90000", "token")
+    await large.fetch(sql.share, "c1", None, f"m{ROWS * 9 // 10}", "token")
     before = await large.fetchrow(
         f"SELECT created_at, ARRAY[message_id] FROM {tables.messages} WHERE conversation_id = 'c1' "
-        "ORDER BY created_at, seq OFFSET 20000 LIMIT 1"
+        "ORDER BY created_at, seq OFFSET $1 LIMIT 1",
+        ROWS // 5,
     )
     assert before is not None
     place = (None, None) if page == "first" else tuple(before)
@@ -243,7 +247,7 @@ async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, 
 
 
 async def test_a_look_at_what_changed_walks_indexes(large: Connection, tables: Tables) -> None:
-    """A query for changes reads the two changed conversations of a thousand by index, and their last messages only."""
+    """A query for changes reads the two changed conversations of 500 by index, and their last messages only."""
     sql = ChangeStatements(tables)
     known = await large.fetch(sql.begin, "u7")
     versions = ["0" if number < 2 else row["version"] for number, row in enumerate(known)]
@@ -300,7 +304,7 @@ def test_the_text_of_a_query_is_made_once() -> None:
 @pytest.mark.parametrize("user", ["u1", ANY_USER])
 @pytest.mark.parametrize("newest_first", [True, False])
 async def test_messages_walk_their_index(user: Owner, newest_first: bool, large: Connection, tables: Tables) -> None:
-    """The newest or oldest 100 of 50,000 messages are 100 entries of the index, without a sort."""
+    """The newest or oldest 100 of 25,000 messages are 100 entries of the index, without a sort."""
     query = MessageQuery("c1", user, limit=100, newest_first=newest_first)
 
     shown = await plan(large, *query.sql(tables))
@@ -310,8 +314,9 @@ async def test_messages_walk_their_index(user: Owner, newest_first: bool, large:
 
 
 async def test_messages_before_a_moment_walk_their_index(large: Connection, tables: Tables) -> None:
-    """A page of older messages among 50,000 starts in the middle of the index."""
-    query = MessageQuery("c1", "u1", limit=20, before=datetime(2024, 1, 1, 6, tzinfo=UTC), newest_first=True)
+    """A page of older messages among 25,000 starts in the middle of the index."""
+    middle = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(seconds=ROWS // 5)
+    query = MessageQuery("c1", "u1", limit=20, before=middle, newest_first=True)
 
     shown = await plan(large, *query.sql(tables))
 
@@ -358,8 +363,10 @@ async def test_adding_a_message_walks_indexes_only(
 
     transaction = connection.transaction()
     await transaction.start()
+    # To move all of its 25,000 messages into the archive takes ten seconds.
+    await connection.execute(f"DELETE FROM {tables.messages} WHERE conversation_id = 'c1' AND seq % 25 > 0")
     await append(connection, tables, "m-new")
-    logged.clear()  # the first call moved 49,900 messages into the archive
+    logged.clear()  # the first call moved 900 messages into the archive
     await append(connection, tables, "m-newer")
     await transaction.rollback()
 
