@@ -2047,9 +2047,13 @@ DECLARE
         WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
     ids text[];
+    has_vectors CONSTANT boolean := EXISTS (
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = to_regclass('"public".voltagent_memory_embeddings') AND a.attname = 'owner_key'
+    );
 BEGIN
     -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
-    -- the row FOR KEY SHARE.
+    -- the row FOR KEY SHARE; and for vectors that are being stored.
     SELECT c.user_id INTO giver
         FROM "public".voltagent_memory_conversations AS c
         WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
@@ -2073,6 +2077,11 @@ BEGIN
             UPDATE "public".voltagent_memory_steps AS s
                 SET user_id = recipient
                 WHERE s.conversation_id = conversation AND s.user_id = giver;
+        END IF;
+        IF has_vectors THEN
+            UPDATE "public".voltagent_memory_embeddings AS e
+                SET owner_key = left(encode(sha256(convert_to(recipient || E'\n' || e.model, 'UTF8')), 'hex'), 16)
+                WHERE e.conversation_id = conversation;
         END IF;
         DELETE FROM "public".voltagent_memory_shares AS s
             WHERE s.conversation_id = conversation;

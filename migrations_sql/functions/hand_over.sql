@@ -1,10 +1,11 @@
--- version 6
+-- version 7
 -- hand_over: prepare a conversation for another user. The caller changes user_id afterwards.
 --
 -- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. In tables of
 -- VoltAgent 1 or 2, the owner's messages get the new user; those that another user wrote there stay that user's. The
 -- shares are deleted, because the user who created them could no longer revoke them. The files to which the messages
--- refer are copied. A function for the same reason as drop_messages.
+-- refer are copied. Vectors get the key of the new user (migrations/vectors.py), where there are any. A function for the
+-- same reason as drop_messages.
 --
 -- Arguments: the id of the conversation; its required owner (NULL: trusted code, no check); the new user.
 
@@ -22,9 +23,13 @@ DECLARE
         WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
     ids text[];
+    has_vectors CONSTANT boolean := EXISTS (
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = to_regclass('{schema}.{prefix}_embeddings') AND a.attname = 'owner_key'
+    );
 BEGIN
     -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
-    -- the row FOR KEY SHARE.
+    -- the row FOR KEY SHARE; and for vectors that are being stored.
     SELECT c.user_id INTO giver
         FROM {schema}.{prefix}_conversations AS c
         WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
@@ -48,6 +53,11 @@ BEGIN
             UPDATE {schema}.{prefix}_steps AS s
                 SET user_id = recipient
                 WHERE s.conversation_id = conversation AND s.user_id = giver;
+        END IF;
+        IF has_vectors THEN
+            UPDATE {schema}.{prefix}_embeddings AS e
+                SET owner_key = left(encode(sha256(convert_to(recipient || E'\n' || e.model, 'UTF8')), 'hex'), 16)
+                WHERE e.conversation_id = conversation;
         END IF;
         DELETE FROM {schema}.{prefix}_shares AS s
             WHERE s.conversation_id = conversation;

@@ -137,6 +137,71 @@ async def test_recall_follows_what_is_edited_hidden_and_deleted(storage: Postgre
     assert found(await storage.recall("ada", "car", limit=1, around=0)) == [("edited", "m0")]
 
 
+async def test_recall_follows_a_conversation_to_its_next_owner(
+    storage: PostgresStorage, embed: Embedder, connection: Connection
+) -> None:
+    """A conversation that changes its owner is found by meaning there at once; one that SQL gave, after embedding."""
+    await say(storage, "c1", "I have a puppy.")
+    await say(storage, "c2", "My hund.")
+    await storage.embed_messages()
+
+    await storage.update_conversation("c1", user_id="bob", owner="ada")
+    assert found(await storage.recall("bob", "dog")) == [("c1", "m0")]
+    assert found(await storage.recall("ada", "dog")) == [("c2", "m0")]
+
+    await connection.execute(f"UPDATE {storage._options.tables.conversations} SET user_id = 'bob' WHERE id = 'c2'")
+    assert found(await storage.recall("ada", "dog")) == []
+    assert await storage.embed_messages() == 1
+    assert set(found(await storage.recall("bob", "dog"))) == {("c1", "m0"), ("c2", "m0")}
+
+
+async def test_embed_messages_waits_for_a_new_owner(
+    storage: PostgresStorage, embed: Embedder, connection: Connection
+) -> None:
+    """A vector that is stored while its conversation changes its owner is the new owner's."""
+    await say(storage, "c1", "I have a puppy.")
+    tables, transaction, given = storage._options.tables, connection.transaction(), asyncio.Event()
+
+    async def give() -> None:
+        embed.during = None
+        await transaction.start()
+        await connection.execute(f"SELECT {tables.hand_over}('c1', 'ada', 'bob')")
+        await connection.execute(f"UPDATE {tables.conversations} SET user_id = 'bob' WHERE id = 'c1'")
+        given.set()
+
+    embed.during = give  # between the claim and the vector
+    embedding = asyncio.create_task(storage.embed_messages())
+    async with asyncio.timeout(PATIENCE):
+        await given.wait()
+        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await transaction.commit()
+    assert await embedding == 1
+    assert found(await storage.recall("bob", "dog")) == [("c1", "m0")]
+
+
+async def test_vectors_of_an_unreleased_version_are_found(
+    storage: PostgresStorage, make_storage: MakeStorage, embed: Embedder, connection: Connection
+) -> None:
+    """A table without the columns by which a user's vectors are found goes by words, until it is upgraded."""
+    await say(storage, "c1", "I have a puppy.")
+    await storage.embed_messages()
+    table = storage._options.tables.embeddings
+    await connection.execute(f"ALTER TABLE {table} DROP COLUMN sketch, DROP COLUMN owner_key")
+    await storage.update_conversation("c1", user_id="bob")
+    assert await make_storage(migrate="check", search=True, recall=recall(embed)).recall("bob", "dog") == []
+    assert "vectors" in await storage.upgrade_schema()
+    assert found(await make_storage(search=True, recall=recall(embed)).recall("bob", "dog")) == [("c1", "m0")]
+    assert await storage.embed_messages() == 0
+
+
+async def test_recall_of_many_compares_those_with_similar_sketches(storage: PostgresStorage, embed: Embedder) -> None:
+    """Of more vectors than are compared, the nearest are found, in any model's sketches."""
+    await say(storage, "c1", *(f"tea {'vehicle ' * (n % 7)}" for n in range(600)), "A dog and a vehicle.", "My hund.")
+    await storage.embed_messages()
+    assert {m.message_id for m in await storage.recall("ada", "puppy", limit=2, around=0)} == {"m600", "m601"}
+
+
 async def test_recall_by_meaning_is_one_round_trip(
     make_storage: MakeStorage, migrated: str, embed: Embedder, proxy: Proxy
 ) -> None:

@@ -150,6 +150,12 @@ async def test_postgresql_knows_every_statement(storage: PostgresStorage, connec
     assert len(texts) > 200
 
 
+def test_asyncpg_keeps_every_statement_prepared() -> None:
+    """No statement is longer than what asyncpg keeps, or each call would be planned, and prepared in a round trip."""
+    tables = Tables("public", DEFAULT_TABLE_PREFIX, vectors="public")
+    assert max(map(len, statements(tables))) <= 15 * 1024
+
+
 async def test_postgresql_knows_the_statements_about_vectors(make_storage: MakeStorage, connection: Connection) -> None:
     """So can the SQL that is sent only where the table of vectors is."""
     if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'vector')"):

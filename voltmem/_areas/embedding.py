@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from voltmem._areas.area import Access, Area
 from voltmem._areas.meaning import Meaning, pieces
-from voltmem._areas.queries import ROLE, TEXT, TYPE
+from voltmem._areas.queries import OF_TOOLS, TEXT
+from voltmem._postgres.migrations.vectors import owner_key
 from voltmem._tables import Tables, rendered
 from voltmem._values import check_count, check_text, short_repr, uuid7
 from voltmem.errors import EmbeddingError, InvalidOptionError, VoltMemError
@@ -39,9 +40,9 @@ class EmbeddingStatements:
 
     def __init__(self, tables: Tables) -> None:
         messages, embeddings = tables.messages, tables.embeddings
-        of_tools = f"({ROLE} = 'tool' OR {TYPE} IN ('tool-call', 'tool-result'))"
         now = "pg_catalog.statement_timestamp()"
         mine = "e.conversation_id = m.conversation_id AND e.message_id = m.message_id AND e.model = $3"
+        owner = f"(SELECT user_id FROM {tables.conversations} WHERE id = m.conversation_id)"
         every = f"""
                 SELECT * FROM {messages} AS m
                 WHERE (m.conversation_id, m.message_id) > ($1, $2)
@@ -59,7 +60,7 @@ class EmbeddingStatements:
         def missing(looked_at: str) -> str:
             return f"""
             WITH page AS MATERIALIZED (
-                SELECT m.conversation_id, m.message_id, m.aside, {of_tools} AS of_tools,
+                SELECT m.conversation_id, m.message_id, m.aside, {OF_TOOLS} AS of_tools,
                     pg_catalog.left({TEXT}, {_LONGEST}) AS text
                 FROM ({looked_at}
                 ) AS m
@@ -70,7 +71,10 @@ class EmbeddingStatements:
                         SELECT 1 FROM {embeddings} AS e
                         WHERE {mine} AND e.piece = 0 AND (
                                 e.claimed_until > {now}
-                                OR (e.embedding IS NOT NULL AND e.text_hash = {text_hash("m.text")})
+                                OR (
+                                    e.embedding IS NOT NULL AND e.text_hash = {text_hash("m.text")}
+                                    AND e.owner_key = {owner_key(owner, "$3")}
+                                )
                             )
                     )
                 ORDER BY m.conversation_id, m.message_id LIMIT $5::bigint
@@ -81,20 +85,27 @@ class EmbeddingStatements:
             UNION ALL SELECT conversation_id, message_id, NULL, NULL, true FROM last
             ORDER BY is_end, conversation_id, message_id"""
 
-        # The messages after a place that have no vector, or one of another text; and as the last row, the end of the
-        # page. $3 is the model, $4 whether messages of tools are wanted, $5 how many are wanted; $6 the time since
-        # which a conversation has changed.
+        # The messages after a place that have no vector, or one of another text or for another owner; and as the last
+        # row, the end of the page. $3 is the model, $4 whether messages of tools are wanted, $5 how many are wanted; $6
+        # the time since which a conversation has changed.
         self.missing = missing(every)
         self.missing_since = missing(changed)
-        # The messages are locked first, as a deletion locks them before their vectors.
+        # Conversations and messages are locked first, as a deletion locks them before their vectors. A conversation is
+        # locked for its owner, as hand_over waits for this lock, and an append does not.
         locked = f"""
             WITH given AS MATERIALIZED (
                 SELECT * FROM ROWS FROM (
                     pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($4::text[])
                 ) AS g (conversation_id, message_id, hash)
+            ), owned AS MATERIALIZED (
+                SELECT c.id, c.user_id
+                FROM (SELECT DISTINCT conversation_id FROM given ORDER BY conversation_id) AS g CROSS JOIN LATERAL (
+                    SELECT id, user_id FROM {tables.conversations}
+                    WHERE id = g.conversation_id ORDER BY id FOR KEY SHARE
+                ) AS c
             ), locked AS MATERIALIZED (
-                SELECT m.conversation_id, m.message_id
-                FROM given AS g CROSS JOIN LATERAL (
+                SELECT m.conversation_id, m.message_id, {owner_key("c.user_id", "$3")} AS owner_key
+                FROM owned AS c JOIN given AS g ON g.conversation_id = c.id CROSS JOIN LATERAL (
                     SELECT conversation_id, message_id FROM {messages}
                     WHERE conversation_id = g.conversation_id AND message_id = g.message_id
                     ORDER BY conversation_id, message_id FOR KEY SHARE
@@ -102,23 +113,28 @@ class EmbeddingStatements:
             )"""
         # Of messages that another worker has claimed, or embedded meanwhile, nothing is returned.
         self.claim = f"""{locked}
-            INSERT INTO {embeddings} AS e (conversation_id, message_id, model, piece, text_hash, claim, claimed_until)
-            SELECT g.conversation_id, g.message_id, $3, 0, g.hash, $5, {now} + {_LEASE}
+            INSERT INTO {embeddings} AS e (
+                conversation_id, message_id, model, piece, text_hash, owner_key, claim, claimed_until
+            )
+            SELECT g.conversation_id, g.message_id, $3, 0, g.hash, m.owner_key, $5, {now} + {_LEASE}
             FROM given AS g JOIN locked AS m ON m.conversation_id = g.conversation_id AND m.message_id = g.message_id
             ORDER BY g.conversation_id, g.message_id
             ON CONFLICT (conversation_id, message_id, model, piece) DO UPDATE
             SET claim = excluded.claim, claimed_until = excluded.claimed_until
             WHERE (e.claimed_until IS NULL OR e.claimed_until < {now} OR e.claim = excluded.claim)
-                AND (e.embedding IS NULL OR e.text_hash IS DISTINCT FROM excluded.text_hash)
+                AND (
+                    e.embedding IS NULL OR e.text_hash IS DISTINCT FROM excluded.text_hash
+                    OR e.owner_key IS DISTINCT FROM excluded.owner_key
+                )
             RETURNING e.conversation_id, e.message_id"""
         own = f"{mine} AND e.piece = 0 AND e.claim = $5"
         self.store = f"""{locked}, claimed AS MATERIALIZED (
-                SELECT g.* FROM given AS g
+                SELECT g.*, m.owner_key FROM given AS g
                 JOIN locked AS m ON m.conversation_id = g.conversation_id AND m.message_id = g.message_id
                 JOIN {embeddings} AS e ON {own}
                 ORDER BY g.conversation_id, g.message_id FOR UPDATE OF e
             ), pieces AS MATERIALIZED (
-                SELECT c.conversation_id, c.message_id, c.hash, p.piece, p.vector
+                SELECT c.conversation_id, c.message_id, c.hash, c.owner_key, p.piece, p.vector
                 FROM claimed AS c JOIN ROWS FROM (
                     pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]),
                     pg_catalog.unnest($8::integer[]), pg_catalog.unnest($9::text[])
@@ -132,10 +148,14 @@ class EmbeddingStatements:
                             AND p.piece = e.piece
                     )
             ), stored AS (
-                INSERT INTO {embeddings} AS e (conversation_id, message_id, model, piece, text_hash, embedding)
-                SELECT conversation_id, message_id, $3, piece, hash, vector::"{tables.vectors}".halfvec FROM pieces
+                INSERT INTO {embeddings} AS e (
+                    conversation_id, message_id, model, piece, text_hash, owner_key, embedding
+                )
+                SELECT conversation_id, message_id, $3, piece, hash, owner_key, vector::"{tables.vectors}".halfvec
+                FROM pieces
                 ON CONFLICT (conversation_id, message_id, model, piece) DO UPDATE
-                SET embedding = excluded.embedding, text_hash = excluded.text_hash, claim = NULL, claimed_until = NULL
+                SET embedding = excluded.embedding, text_hash = excluded.text_hash, owner_key = excluded.owner_key,
+                    claim = NULL, claimed_until = NULL
             )
             SELECT pg_catalog.count(*) AS stored FROM claimed"""
         # What was not embedded, so that others need not wait for the end of the lease.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,6 +53,13 @@ IS_INDEXED: Final = (
 )
 ROLE: Final = f"CASE WHEN own_role IS NULL OR {IS_THEIRS} THEN role ELSE own_role END"
 TYPE: Final = f"CASE WHEN type IS NULL OR type = 'text' OR {IS_THEIRS} THEN 'text' ELSE type END"
+# Whether it is a tool's call or result. Only of messages that may be one, the parts are read.
+OF_TOOLS: Final = (
+    "CASE WHEN 'tool' IN (role, own_role) OR type IN ('tool-call', 'tool-result') THEN "
+    f"CASE WHEN {IS_THEIRS} THEN role = 'tool' "
+    "ELSE coalesce(own_role, role) = 'tool' OR coalesce(type, '') IN ('tool-call', 'tool-result') END "
+    "ELSE false END"
+)
 # The readable text. A CASE, so that the parts are read only if they are VoltAgent's.
 TEXT: Final = (
     f"CASE WHEN NOT {IS_THEIRS} THEN content ELSE ("
@@ -100,6 +108,16 @@ def authored(tables: Tables) -> str:
                     SELECT *, CASE WHEN user_id <> 'default' THEN user_id END AS author FROM {tables.messages}
                 ) AS said
             )"""
+
+
+def without_indents(sql: str) -> str:
+    """
+    Return a long statement without the indents of its lines.
+
+    asyncpg keeps a statement of up to 15 KiB prepared. A longer one is parsed and planned at each call, in a round trip
+    of its own.
+    """
+    return re.sub(r"\n\s+", "\n", sql)
 
 
 def mostly(condition: str) -> str:

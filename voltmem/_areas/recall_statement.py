@@ -8,13 +8,14 @@ from voltmem._areas.embedding import text_hash
 from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
     IS_INDEXED,
+    OF_TOOLS,
     PLAIN_COLUMNS,
-    ROLE,
     TEXT,
-    TYPE,
     authored,
     mostly,
+    without_indents,
 )
+from voltmem._postgres.migrations.vectors import Sketch, owner_key
 from voltmem._tables import Tables
 
 # All of these were measured: docs/decisions/recall-by-words.md.
@@ -36,6 +37,8 @@ _OF_TOOLS: Final = 0.1
 # ts_rank() of one word that occurs once. Of a word that occurs n times it is 1 + 1/4 + … + 1/n² times that.
 _RANK_OF_ONE: Final = 0.060792710185402664
 
+_ALIKE: Final = 15
+"""Of the vectors whose sketches are the nearest to that of the text's, so many times the seeds are compared."""
 _SIMILAR: Final = 5
 """Of the vectors nearest to the text's, so many times the seeds are looked at: some are of hidden messages."""
 
@@ -56,24 +59,25 @@ def _rated(tf: str, length: str, average: str) -> str:
 def _message_of(tables: Tables, place: str) -> str:
     """Return the SELECT of the message that a row of *place* names."""
     return f"""
-                    SELECT * FROM {tables.messages} AS each
-                    WHERE each.conversation_id = {place}.conversation_id AND each.message_id = {place}.message_id
-                    ORDER BY each.conversation_id, each.message_id"""
+                    SELECT * FROM {tables.messages}
+                    WHERE conversation_id = {place}.conversation_id AND message_id = {place}.message_id
+                    ORDER BY conversation_id, message_id"""
 
 
 def _around(tables: Tables, columns: str, middle: str, count: str) -> str:
     """
     Return the SELECT of message *middle* and so many before and after it, with their distance, negative before it.
 
-    Archived messages are before all others. Apart, each part has the order of the index.
+    Archived messages are before all others. Apart, each part has the order of the index. Where messages have no column
+    user_id, it is that of *nobody*, which the caller joins: see authored().
     """
 
     def part(archived: str, beyond: str, order: str) -> str:
         return f"""(
-                            SELECT * FROM {authored(tables)} AS each
-                            WHERE each.conversation_id = {middle}.conversation_id AND each.archived = {archived}
-                                AND NOT each.aside AND coalesce(each.author, $1) = $1
-                                AND (each.created_at, each.seq) {beyond} ({middle}.created_at, {middle}.seq)
+                            SELECT * FROM {tables.messages}
+                            WHERE conversation_id = {middle}.conversation_id AND archived = {archived} AND NOT aside
+                                AND coalesce(nullif(user_id, 'default'), $1) = $1
+                                AND (created_at, seq) {beyond} ({middle}.created_at, {middle}.seq)
                             ORDER BY {order} LIMIT {count}
                         )"""
 
@@ -91,12 +95,13 @@ def _around(tables: Tables, columns: str, middle: str, count: str) -> str:
                 {side("-", "<", "archived", "DESC")}
                 UNION ALL (
                     SELECT {columns}, 0 AS distance FROM {tables.messages} AS itself
-                    WHERE itself.conversation_id = {middle}.conversation_id AND itself.message_id = {middle}.message_id
+                    WHERE conversation_id = {middle}.conversation_id AND message_id = {middle}.message_id
                 )
                 UNION ALL {side("", ">", "archived DESC", "ASC")}"""
 
 
-_CANDIDATE: Final = (
+# A message that may be recalled itself, not only rated as a neighbour.
+_FITS: Final = (
     f"distance BETWEEN {-REACH} AND {REACH} "
     "AND ($6::timestamptz IS NULL OR created_at > $6) AND ($7::timestamptz IS NULL OR created_at < $7)"
 )
@@ -109,60 +114,71 @@ class _Meant:
     """The parts of the statement that are about vectors."""
 
     def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-        # A subselect, which is computed once.
-        self._asked = f'(SELECT $15::text::"{tables.vectors}".halfvec)'
+        assert tables.vectors is not None
+        self._tables, self._schema = tables, tables.vectors
+        self._asked = f'SELECT $15::text::"{tables.vectors}".halfvec'
 
     def _apart(self, vector: str) -> str:
         """Return the SQL expression of the cosine distance of a vector from that of the text."""
-        return f'{vector} OPERATOR("{self._tables.vectors}".<=>) {self._asked}'
+        return f'{vector} OPERATOR("{self._schema}".<=>) ({self._asked})'  # a subselect, which is computed once
 
     def _sum(self, vector: str) -> str:
         """Return the SQL expression of the sum of vectors, of which only the direction counts. avg() is slow."""
-        return f'"{self._tables.vectors}".sum({vector})'
+        return f'"{self._schema}".sum({vector})'
 
     def seeds(self) -> str:
         """Return the SELECT of the messages whose vectors are the nearest, and the UNION with others."""
         tables = self._tables
-        mine = "conversation_id = {}.conversation_id AND message_id = {}.message_id"
+        message = "conversation_id = {}.conversation_id AND message_id = {}.message_id"
+        # Subselects, which are computed once.
+        key = f"(SELECT {owner_key('$1', '$14')})"
+        sketch = Sketch("vector", self._schema)
+        asked = f"SELECT {sketch.direction} AS direction, {sketch.beyond} AS beyond FROM ({self._asked}) AS a (vector)"
+        sketched = f"(SELECT {sketch.of('direction', 'beyond')} FROM ({asked}) AS a)"
         return f"""(
                     SELECT s.conversation_id, s.message_id
                     FROM (
-                        SELECT e.conversation_id, e.message_id, e.text_hash, {self._apart("e.embedding")} AS apart
-                        FROM theirs AS c CROSS JOIN LATERAL (
-                            SELECT * FROM {tables.embeddings}
-                            WHERE conversation_id = c.id AND model = $14 AND {_MAY_BE_RECALLED}
-                            ORDER BY conversation_id, message_id
+                        SELECT conversation_id, message_id, text_hash, pg_catalog.min(apart) AS apart
+                        FROM (
+                            SELECT e.*, {self._apart("e.embedding")} AS apart
+                            FROM (
+                                SELECT conversation_id, message_id, piece FROM {tables.embeddings}
+                                WHERE owner_key = {key} AND sketch IS NOT NULL
+                                    AND {mostly("conversation_id IN (SELECT id FROM theirs)")} AND {_MAY_BE_RECALLED}
+                                    AND CASE
+                                        WHEN $6::timestamptz IS NULL AND $7::timestamptz IS NULL THEN true
+                                        ELSE (conversation_id, message_id) IN (SELECT * FROM timed)
+                                    END
+                                ORDER BY sketch OPERATOR("{self._schema}".<~>) {sketched}
+                                LIMIT {_ALIKE} * $10::bigint
+                            ) AS a CROSS JOIN LATERAL (
+                                SELECT * FROM {tables.embeddings}
+                                WHERE {message.format("a", "a")} AND model = $14 AND piece = a.piece
+                                ORDER BY conversation_id, message_id, model, piece
+                            ) AS e
+                            ORDER BY apart LIMIT {_SIMILAR} * $10::bigint
                         ) AS e
-                        WHERE e.embedding IS NOT NULL AND CASE
-                                WHEN $6::timestamptz IS NULL AND $7::timestamptz IS NULL THEN true
-                                ELSE EXISTS (
-                                    SELECT 1 FROM {tables.messages} AS m
-                                    WHERE {mine.format("e", "e")}
-                                        AND ($6 IS NULL OR m.created_at > $6) AND ($7 IS NULL OR m.created_at < $7)
-                                )
-                            END
-                        ORDER BY apart LIMIT {_SIMILAR} * $10::bigint
+                        GROUP BY conversation_id, message_id, text_hash
+                        ORDER BY apart, conversation_id, message_id
                     ) AS s CROSS JOIN LATERAL (
                         SELECT *, {TEXT} AS text FROM {authored(tables)} AS each
-                        WHERE {mine.format("s", "s")} ORDER BY each.conversation_id, each.message_id
+                        WHERE {message.format("s", "s")} ORDER BY conversation_id, message_id
                     ) AS m
                     WHERE NOT m.aside AND coalesce(m.author, $1) = $1 AND s.text_hash = {text_hash("m.text")}
-                    GROUP BY s.conversation_id, s.message_id
-                    ORDER BY pg_catalog.min(s.apart), s.conversation_id, s.message_id LIMIT $10::bigint
+                    ORDER BY s.apart, s.conversation_id, s.message_id LIMIT $10::bigint
                 ) UNION """
 
     def scored(self, by_words: str) -> str:
         """Return the SELECT of the candidates with the scores of both, each in proportion to the best."""
         return f"""
                 WITH felt AS (
-                    SELECT n.seed, n.distance, n.conversation_id, n.message_id, n.created_at, n.seq, e.vector, e.apart
+                    SELECT n.seed, n.distance, n.fits, e.vector, e.apart
                     FROM near AS n CROSS JOIN LATERAL (
-                        SELECT {self._sum(f'"{self._tables.vectors}".l2_normalize(x.embedding)')} AS vector,
-                            pg_catalog.min({self._apart("x.embedding")}) AS apart
-                        FROM {self._tables.embeddings} AS x
-                        WHERE x.conversation_id = n.conversation_id AND x.message_id = n.message_id
-                            AND x.model = $14 AND x.embedding IS NOT NULL AND x.text_hash = n.hash
+                        SELECT {self._sum(f'"{self._schema}".l2_normalize(embedding)')} AS vector,
+                            pg_catalog.min({self._apart("embedding")}) AS apart
+                        FROM {self._tables.embeddings}
+                        WHERE conversation_id = n.conversation_id AND message_id = n.message_id
+                            AND model = $14 AND text_hash = n.hash
                     ) AS e
                     WHERE n.distance BETWEEN {-2 * REACH} AND {2 * REACH}
                 ), meant AS (
@@ -172,18 +188,20 @@ class _Meant:
                         PARTITION BY seed ORDER BY distance ROWS BETWEEN {REACH} PRECEDING AND {REACH} FOLLOWING
                     )
                 ), candidates AS (
-                    SELECT seed, distance, conversation_id, message_id, created_at, seq,
-                        pg_catalog.max(by_words) AS by_words, pg_catalog.max(by_meaning) AS by_meaning
-                    FROM ({by_words.replace("AS score", "AS by_words, 0::float8 AS by_meaning")}
+                    SELECT seed, distance, pg_catalog.max(by_words) AS by_words,
+                        pg_catalog.max(by_meaning) AS by_meaning
+                    FROM (
+                        SELECT seed, distance, score AS by_words, 0::float8 AS by_meaning FROM ({by_words}
+                        ) AS worded
                         UNION ALL
-                        SELECT seed, distance, conversation_id, message_id, created_at, seq, 0::float8, greatest(
+                        SELECT seed, distance, 0::float8, greatest(
                             2::float8 - apart - coalesce(nullif(apart_beside, 'NaN'::float8), 1::float8), 0::float8
                         )
-                        FROM meant WHERE {_CANDIDATE}
+                        FROM meant WHERE fits
                     ) AS each
-                    GROUP BY seed, distance, conversation_id, message_id, created_at, seq
+                    GROUP BY seed, distance
                 )
-                SELECT seed, distance, conversation_id, message_id, created_at, seq,
+                SELECT seed, distance,
                     coalesce(by_words / nullif(pg_catalog.max(by_words) OVER (), 0::float8), 0::float8)
                     + coalesce(by_meaning / nullif(pg_catalog.max(by_meaning) OVER (), 0::float8), 0::float8) AS score
                 FROM candidates"""
@@ -200,30 +218,28 @@ class RecallStatements:
     def __init__(self, tables: Tables) -> None:
         meaning = None if tables.vectors is None else _Meant(tables)
         conversations, messages = tables.conversations, tables.messages
-        weight = (
-            f"CASE WHEN {ROLE} = 'tool' OR {TYPE} IN ('tool-call', 'tool-result') "
-            f"THEN {_OF_TOOLS}::float8 ELSE 1::float8 END"
-        )
+        weight = f"CASE WHEN {OF_TOOLS} THEN {_OF_TOOLS}::float8 ELSE 1::float8 END"
         rank = f"pg_catalog.ts_rank(m.words, t.query)::float8 / {_RANK_OF_ONE}::float8 * t.forms * m.weight"
         length = "pg_catalog.length(m.words)::float8 * m.weight"
-        near_columns = (
-            "conversation_id, message_id, created_at, seq, archived, "
-            f"CASE WHEN {IS_INDEXED} THEN words END AS words, {weight} AS weight"
-        ) + ("" if meaning is None else f", {text_hash(TEXT)} AS hash")
-        dictionaries = ",".join(f"pg_catalog.{each}_stem" for each in _LANGUAGES)
+        place, stored = "conversation_id, message_id, created_at, seq", "words, role, own_role, type, parts, parts_hash"
+        of_text = "" if meaning is None else f", {text_hash(TEXT)} AS hash"
+        stored += "" if meaning is None else ", content"
+        languages = ",".join(_LANGUAGES)
         is_stop_word = "pg_catalog.cardinality(pg_catalog.ts_lexize({}, a.typed)) = 0"
         is_theirs = "c.user_id = $1 AND c.deleted_at IS NULL AND c.resource_id = coalesce($5::text, c.resource_id)"
         columns = ", ".join(f"c.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
         by_words = f"""
-                SELECT seed, distance, conversation_id, message_id, created_at, seq, pg_catalog.sum(idf * (
+                SELECT seed, distance, pg_catalog.sum(idf * (
                     {_rated("tf_beside", "length_beside", f"(average * {2 * REACH + 1}::float8)")}
                     + {_OWN}::float8 * {_rated("tf", "length", "average")}
                 )) AS score
                 FROM together
-                WHERE {_CANDIDATE}
-                GROUP BY seed, distance, conversation_id, message_id, created_at, seq
+                WHERE fits
+                GROUP BY seed, distance
                 HAVING {"true" if meaning else "pg_catalog.sum(tf) > 0::float8"}"""
-        # Vectors may be of any conversation, words only of those that were met.
+        # Vectors may be of any conversation, words only of those that were met. Without $5, an index has all of it; and
+        # "timed" is not read without $6 and $7. Looked up one by one, both would cost so much in the generic plan that
+        # the planner would never take it, but plan each call.
         theirs = f"""
                 SELECT c.id
                 FROM (SELECT DISTINCT conversation_id FROM met) AS f
@@ -231,11 +247,20 @@ class RecallStatements:
                 WHERE {mostly(is_theirs)}"""
         if meaning is not None:
             theirs = f"""
-                SELECT c.id FROM {conversations} AS c WHERE {is_theirs} AND ($4::text IS NULL OR c.id = $4)"""
+                SELECT c.id FROM {conversations} AS c
+                WHERE c.user_id = $1 AND c.deleted_at IS NULL AND ($4::text IS NULL OR c.id = $4) AND CASE
+                        WHEN $5::text IS NULL THEN true
+                        ELSE c.id IN (SELECT id FROM {conversations} WHERE user_id = $1 AND resource_id = $5)
+                    END
+            ), timed AS MATERIALIZED (
+                SELECT m.conversation_id, m.message_id FROM theirs AS c CROSS JOIN LATERAL (
+                    SELECT * FROM {messages} WHERE conversation_id = c.id ORDER BY conversation_id, message_id
+                ) AS m
+                WHERE ($6 IS NULL OR m.created_at > $6) AND ($7 IS NULL OR m.created_at < $7)"""
         # The plan is the same whatever statistics there are: see SearchStatements. Messages are found by all words at
         # once: for each word alone, the planner would read the whole of a small table. tsvector_concat() copies the
         # words of long messages to memory, so that they are not read again for each word.
-        self.recall = f"""
+        self.recall = without_indents(f"""
             WITH asked AS MATERIALIZED (
                 SELECT a.query::tsquery AS query, a.typed, a.number
                 FROM ROWS FROM (
@@ -243,8 +268,10 @@ class RecallStatements:
                 ) WITH ORDINALITY AS a (query, typed, number)
             ), language AS MATERIALIZED (
                 SELECT d.dictionary
-                FROM pg_catalog.unnest('{{{dictionaries}}}'::regdictionary[]) WITH ORDINALITY AS d (dictionary, place)
-                CROSS JOIN asked AS a
+                FROM (
+                    SELECT ('pg_catalog.' || name || '_stem')::regdictionary AS dictionary, place
+                    FROM pg_catalog.unnest('{{{languages}}}'::text[]) WITH ORDINALITY AS l (name, place)
+                ) AS d CROSS JOIN asked AS a
                 WHERE {is_stop_word.format("d.dictionary")}
                 GROUP BY d.dictionary, d.place
                 HAVING d.place = 1 OR pg_catalog.count(*) > 1
@@ -290,12 +317,17 @@ class RecallStatements:
                     LIMIT $10::bigint
                 )) AS o
             ), near AS MATERIALIZED (
-                SELECT s.seed, m.*
-                FROM seeds AS s CROSS JOIN LATERAL ({_message_of(tables, "s")}
-                ) AS a CROSS JOIN LATERAL ({_around(tables, near_columns, "a", "$11::bigint")}
-                ) AS m
+                SELECT seed, distance, {_FITS} AS fits, {place},
+                    CASE WHEN {IS_INDEXED} THEN words END AS words, {weight} AS weight{of_text}
+                FROM (
+                    SELECT s.seed, m.*
+                    FROM (SELECT NULL::text AS user_id) AS nobody CROSS JOIN seeds AS s
+                    CROSS JOIN LATERAL ({_message_of(tables, "s")}
+                    ) AS a CROSS JOIN LATERAL ({_around(tables, f"{place}, {stored}", "a", "$11::bigint")}
+                    ) AS m
+                ) AS each
             ), rated AS MATERIALIZED (
-                SELECT m.*, t.number, t.idf, t.average,
+                SELECT m.seed, m.distance, m.fits, t.number, t.idf, t.average,
                     coalesce({rank}, 0::float8) AS tf, coalesce({length}, 0::float8) AS length
                 FROM near AS m CROSS JOIN weights AS t
                 WHERE m.distance BETWEEN {-2 * REACH} AND {2 * REACH}
@@ -311,7 +343,9 @@ class RecallStatements:
                 SELECT seed, distance, score,
                     pg_catalog.row_number() OVER (ORDER BY score DESC, created_at DESC, seq DESC) AS place
                 FROM (
-                    SELECT DISTINCT ON (conversation_id, message_id) * FROM scored WHERE {_MAY_BE_RECALLED}
+                    SELECT DISTINCT ON (conversation_id, message_id) n.seed, n.distance, s.score, n.created_at, n.seq
+                    FROM scored AS s JOIN near AS n ON n.seed = s.seed AND n.distance = s.distance
+                    WHERE {_MAY_BE_RECALLED}
                     ORDER BY conversation_id, message_id, score DESC
                 ) AS each
                 ORDER BY score DESC, created_at DESC, seq DESC LIMIT $9::bigint
@@ -335,4 +369,4 @@ class RecallStatements:
                 SELECT {PLAIN_COLUMNS} FROM {messages}
                 WHERE conversation_id = o.conversation_id AND message_id = o.message_id
                 ORDER BY conversation_id, message_id
-            ) AS m"""
+            ) AS m""")

@@ -126,6 +126,7 @@ class Connector:
 
     async def _connected(self, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
         target = self.target
+        settings["max_cacheable_statement_size"] = 0  # no limit: with long names, recall() is beyond asyncpg's
         if target.statement_cache_size is not None:
             settings["statement_cache_size"] = target.statement_cache_size
         failure: BaseException | None = None

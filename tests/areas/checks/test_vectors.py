@@ -19,12 +19,15 @@ from voltmem.options import DEFAULT_TABLE_PREFIX
 DAMAGE: Final = {
     "vector-without-message": ("DELETE FROM {messages} WHERE message_id = 'm1'", 1),
     "vector-of-other-dimension": ("UPDATE {embeddings} SET embedding = '[1,2,3]' WHERE message_id = 'm1'", 1),
+    "vector-of-other-owner": ("UPDATE {conversations} SET user_id = 'bob'", 2),
     "vector-beyond-lease": ("UPDATE {embeddings} SET claimed_until = now() + interval '1 year'", 2),
+    "index-missing": ("DROP INDEX {embeddings}_by_owner", 1),
     "key-missing": ("ALTER TABLE {embeddings} DROP CONSTRAINT {prefix}_embeddings_pkey", 1),
     "foreign-key-missing": ("ALTER TABLE {embeddings} DROP CONSTRAINT {prefix}_embeddings_message", 1),
     "row-doubled": (
         "ALTER TABLE {embeddings} DROP CONSTRAINT {prefix}_embeddings_pkey; "
-        "INSERT INTO {embeddings} SELECT * FROM {embeddings}",
+        "INSERT INTO {embeddings} (conversation_id, message_id, model, piece) "
+        "SELECT conversation_id, message_id, model, piece FROM {embeddings}",
         2,
     ),
 }

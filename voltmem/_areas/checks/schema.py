@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from voltmem._postgres.migrations.files import FUNCTIONS, Migration, migrations
 from voltmem._postgres.migrations.indexes import Index
+from voltmem._postgres.migrations.vectors import create_statements
 from voltmem._tables import Tables, bare, rendered
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def _invalid_indexes(tables: Tables) -> str:
 
 
 def _missing_indexes(tables: Tables) -> str:
-    wanted = ", ".join(f"('{index.name}', '{index.table}')" for index in indexes(tables))
+    every = [*indexes(tables)] if tables.vectors is None else [*indexes(tables), *of_vectors(tables)]
+    wanted = ", ".join(f"('{index.name}', '{index.table}')" for index in every)
     return f"""
             SELECT pg_catalog.split_part(w.name, '.', 2) AS name FROM (VALUES {wanted}) AS w (name, relation)
             WHERE NOT EXISTS (
@@ -170,6 +172,14 @@ def indexes(tables: Tables) -> Iterator[Index]:
             index = Index.made_by(statement, tables)
             if index is not None and not any(index.is_dropped_by(later, tables) for later in numbered[number:]):
                 yield index
+
+
+def of_vectors(tables: Tables) -> Iterator[Index]:
+    """Yield the indexes of the table of vectors."""
+    for statement in create_statements(tables):
+        index = Index.made_by(statement, tables)
+        if index is not None:
+            yield index
 
 
 def _array(columns: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from voltmem._areas.checks.rules import RowChecks, Rule, beyond_sequence, found,
 from voltmem._areas.files import CHUNK_BYTES
 from voltmem._areas.queries import authored
 from voltmem._areas.transfer.growth import FORMAT as IMPORT
+from voltmem._postgres.migrations.vectors import owner_key
 from voltmem._tables import Tables
 from voltmem._values import Unset
 
@@ -169,6 +170,15 @@ def _of_vectors(tables: Tables, extension: str) -> list[Rule]:
             "a vector has another number of dimensions than its model, so every recall by this model fails",
             f"""t.embedding IS NOT NULL
                     AND "{extension}".vector_dims(t.embedding)::text IS DISTINCT FROM {dimensions}""",
+        ),
+        Rule(
+            "vector-of-other-owner",
+            "a vector is kept for another user than the conversation's, so recall does not find it by its meaning",
+            found(
+                tables.conversations,
+                "r.id = t.conversation_id AND t.embedding IS NOT NULL "
+                f"AND t.owner_key IS DISTINCT FROM {owner_key('r.user_id', 't.model')}",
+            ),
         ),
         Rule(
             "vector-beyond-lease",

@@ -23,6 +23,50 @@ if TYPE_CHECKING:
 NAME: Final = "vectors"
 """The name of the table in the result of upgrade_schema()."""
 
+# A vector's sketch has three bits for each dimension: its sign, and whether it is beyond this part of a standard
+# deviation above and below. docs/decisions/recall-by-meaning.md has what was measured.
+_BEYOND: Final = 0.8
+# Of longer vectors, the sketch has the first bits, which are the signs. So that with ids of any length it fits into an
+# entry of the index, 2,704 bytes.
+_LONGEST_SKETCH: Final = 4_800
+
+
+class Sketch:
+    """
+    The SQL expression of the sketch of a vector: bits that differ in few places if the vectors are similar.
+
+    Args:
+        vector: The expression of the vector.
+        schema: That of pgvector.
+    """
+
+    def __init__(self, vector: str, schema: str) -> None:
+        count = f'"{schema}".vector_dims({vector})'
+        beyond = f"({_BEYOND}::float8 / pg_catalog.sqrt({count}::float8))::real"
+        self.direction = f'"{schema}".l2_normalize({vector})'
+        self.beyond = f'pg_catalog.array_fill({beyond}, ARRAY[{count}])::"{schema}".halfvec'
+        self._schema = schema
+
+    def of(self, direction: str, beyond: str) -> str:
+        """Return the expression, of those of the two attributes."""
+        schema = self._schema
+        above, below = (f'{direction} OPERATOR("{schema}".{sign}) {beyond}' for sign in "-+")
+        bits = [f'"{schema}".binary_quantize({each})' for each in (direction, above, below)]
+        return f"pg_catalog.substring({' OPERATOR(pg_catalog.||) '.join(bits)}, 1, {_LONGEST_SKETCH})"
+
+    def __str__(self) -> str:
+        return self.of(self.direction, self.beyond)
+
+
+def owner_key(user_id: str, model: str) -> str:
+    """
+    Return the SQL expression by which the vectors of a user and a model are found: a hash of both.
+
+    The function {prefix}_hand_over has the same.
+    """
+    both = f"pg_catalog.convert_to({user_id} || E'\\n' || {model}, 'UTF8')"
+    return f"pg_catalog.left(pg_catalog.encode(pg_catalog.sha256({both}), 'hex'), 16)"
+
 
 class VectorStatements:
     """The statements that look for the table and create it."""
@@ -30,7 +74,10 @@ class VectorStatements:
     def __init__(self, tables: Tables) -> None:
         # "place" is the schema of pgvector, if it is installed and has halfvec (0.7.0).
         self.look = f"""
-            SELECT pg_catalog.to_regclass('{tables.embeddings}') IS NOT NULL AS exists, (
+            SELECT EXISTS (
+                    SELECT 1 FROM pg_catalog.pg_attribute
+                    WHERE attrelid = pg_catalog.to_regclass('{tables.embeddings}') AND attname = 'sketch'
+                ) AS exists, (
                     SELECT n.nspname::text FROM pg_catalog.pg_extension AS e
                     JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
                     JOIN pg_catalog.pg_type AS t ON t.typnamespace = n.oid AND t.typname = 'halfvec'
@@ -43,7 +90,9 @@ class VectorStatements:
 
 def create_statements(tables: Tables) -> list[str]:
     """Return the statements that create the table, which can be run again. tables.vectors is the extension's schema."""
+    assert tables.vectors is not None
     table, name = tables.embeddings, bare(tables.embeddings)
+    sketch = Sketch("embedding", tables.vectors)
     # A row of piece 0 without a vector is a claim of a message that is being embedded. MAIN: up to 4,000 dimensions
     # are in the row itself, so that comparing many needs no other look-up for each.
     return [
@@ -61,6 +110,20 @@ def create_statements(tables: Tables) -> list[str]:
         f"        REFERENCES {tables.messages} (conversation_id, message_id) ON DELETE CASCADE\n"
         ")",
         f"ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE MAIN",
+        # Apart, for tables of unreleased versions.
+        f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS owner_key text,\n"
+        "    ADD COLUMN IF NOT EXISTS sketch bit varying\n"
+        f"        GENERATED ALWAYS AS (CASE WHEN embedding IS NOT NULL THEN {sketch} END) STORED",
+        f"UPDATE {table} AS e SET owner_key = {owner_key('c.user_id', 'e.model')}\n"
+        f"    FROM {tables.conversations} AS c WHERE c.id = e.conversation_id AND e.embedding IS NOT NULL",
+        # A user's vectors are read from the index alone, and in the table only the best of them.
+        f"CREATE INDEX IF NOT EXISTS {name}_by_owner ON {table} (owner_key)\n"
+        "    INCLUDE (conversation_id, message_id, piece, sketch) WHERE sketch IS NOT NULL",
+        # An index alone serves for pages that were vacuumed. PostgreSQL 12 does not know the setting.
+        "DO $$ BEGIN\n"
+        f"    ALTER TABLE {table} SET (autovacuum_vacuum_insert_scale_factor = 0.01);\n"
+        "EXCEPTION WHEN invalid_parameter_value THEN NULL;\n"
+        "END $$",
     ]
 
 
