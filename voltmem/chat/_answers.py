@@ -50,8 +50,7 @@ class Answers:
         self._answering = answering
         self._title = title
         self._written: dict[tuple[str, str], Writing] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = asyncio.Event()
+        self._tasks: dict[asyncio.Task[None], Writing] = {}
         self._watched: dict[tuple[str, str, str], tuple[Feed, asyncio.Task[None]]] = {}
         if (tasks := tasks_of(storage)) is not None:
             tasks.finishing.add(self)
@@ -154,8 +153,8 @@ class Answers:
         for _ in range(_TRIES):
             writing = Writing(mine, conversation_id, question_id, prepare, self._answering, model, goes_on)
             task = asyncio.create_task(self._write(mine, conversation_id, writing))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = writing
+            task.add_done_callback(self._tasks.pop)
             writing.began.add_done_callback(partial(self._register, (mine.user_id, conversation_id), writing))
             try:
                 # An answer that has begun goes on when the caller goes away.
@@ -179,7 +178,7 @@ class Answers:
         if writing.feed.events:
             # Those who follow in other processes have looked by then.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _SECONDS_UNTIL_CLEARED)
+                await asyncio.wait_for(writing.in_haste.wait(), _SECONDS_UNTIL_CLEARED)
             await writing.clear()
 
     async def _improve_title(
@@ -258,14 +257,14 @@ class Answers:
         """Let the answers end, for a few seconds; then stop them. Who follows another process's asks again."""
         for _, watching in self._watched.values():
             watching.cancel()
-        self._closing.set()
+        for writing in self._tasks.values():
+            writing.in_haste.set()
         if self._tasks:
             await asyncio.wait([*self._tasks], timeout=_SECONDS_TO_FINISH)
-        for writing in self._written.values():
+        for writing in self._tasks.values():
             writing.stop()
         if self._tasks:
             await asyncio.wait([*self._tasks], timeout=_SECONDS_TO_STOP)
-        self._closing.clear()
 
     def _rows(self, mine: UserStorage) -> AnswerRows:
         return AnswerRows(access_of(mine))

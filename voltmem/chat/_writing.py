@@ -89,6 +89,8 @@ class Writing:
         self.needs_title = False
         """Whether the conversation has the question as its title, for want of a better one."""
         self.feed = Feed(self._growing.answer_id, question_id)
+        self.in_haste = asyncio.Event()
+        """Set when the storage closes: nothing is waited for that need not be."""
         self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the question is stored; or the reason why it could not be."""
 
@@ -195,6 +197,10 @@ class Writing:
             stop = await self._rows.grow(self._conversation_id, lease.fencing_token, self.feed.answer_id, piece)
         except _PASSING as error:
             logger.warning("a piece of an answer is stored later: %r", error)
+            return
+        except VoltMemError as error:  # such as a conversation that was deleted
+            logger.warning("an answer is stopped: %r", error)
+            self.stop()
             return
         self._stored = number
         if stop is not False:  # or the lease is lost, which the end finds
