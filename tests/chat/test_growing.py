@@ -179,6 +179,26 @@ def test_the_text_has_no_reasoning_and_no_results() -> None:
     assert message.metadata == {"liked": True, "reasoningSeconds": [1.0, 1.0]}
 
 
+def test_an_id_may_be_used_again() -> None:
+    """A call with the id of one that is answered is another call; a second result takes the place of the first."""
+    parts: Any = stored(grown(ANSWERS["one id for two calls"])[0])["parts"]
+
+    assert [(part["toolCallId"], part["input"]["city"], part["output"]) for part in parts] == [
+        ("1", "Oslo", "rain"),
+        ("1_2", "Rome", "sun"),
+    ]
+
+
+def test_what_is_given_twice_is_shown_once() -> None:
+    """Providers cite a page at each sentence; frameworks give pictures, and calls that need approval, once more."""
+    calls: list[Part | Waiting] = [ToolCall("k1", "rm"), ToolCall("k1", "rm", needs_approval=True), Waiting()]
+    growing, _ = grown([*ANSWERS["everything"], *ANSWERS["everything"][-4:]])
+    parts: Any = stored(growing)["parts"]
+
+    assert [part["url"] for part in parts if "url" in part] == [URL, "https://x.test/rome", "https://x.test/oslo"]
+    assert [chunk["type"] for chunk in grown(calls)[1]] == ["tool-input-available", "tool-approval-request"]
+
+
 def test_a_call_that_nothing_answers_is_abandoned() -> None:
     """At the end such a call fails, so that the page shows no running tool, and the model knows of it."""
     growing, chunks = grown(["Let me see.", ToolCall("k1", "weather")])

@@ -201,7 +201,10 @@ class Growing:
             id = f"{call.id}_{number}"
         self._ids[call.id] = id
         given = _json(call.input, "the input of a ToolCall")
-        self._emit({"type": "tool-input-available", "toolCallId": id, "toolName": call.name, "input": given})
+        # Some frameworks give a call twice: as the model makes it, and when it needs approval.
+        known = self._parts[self._calls[id]] if id in self._calls else None
+        if known != parts.ToolCall(id, call.name, given):
+            self._emit({"type": "tool-input-available", "toolCallId": id, "toolName": call.name, "input": given})
         if call.needs_approval:
             self._emit({"type": "tool-approval-request", "approvalId": id, "toolCallId": id})
 

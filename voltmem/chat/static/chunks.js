@@ -21,8 +21,9 @@ export function grown(parts, chunk) {
     case "reasoning-end":
       change(at((part) => part.state === "streaming"), () => ({ state: "done", seconds: chunk.providerMetadata?.voltmem?.seconds }));
       break;
-    case "tool-input-available":
-      made.push({ type: `tool-${chunk.toolName}`, toolCallId: chunk.toolCallId, state: "input-available", input: chunk.input });
+    case "tool-input-available": // again for a call that was approved, and runs now
+      if (call < 0) made.push({ type: `tool-${chunk.toolName}`, toolCallId: chunk.toolCallId });
+      change(call < 0 ? made.length - 1 : call, () => ({ state: "input-available", input: chunk.input }));
       break;
     case "tool-approval-request":
       change(call, () => ({ state: "approval-requested", approval: { id: chunk.approvalId } }));
