@@ -167,6 +167,6 @@ def why_missing(row: asyncpg.Record, tables: Tables) -> str:
     if row["place"] is None:
         return "the extension vector is older than 0.7.0: install a newer one, and run ALTER EXTENSION vector UPDATE"
     return (
-        f'there is no table {tables.embeddings}: open the storage with migrate="auto", or call its upgrade_schema(), '
-        "with a role that may create tables"
+        f"there is no table {tables.embeddings}, or one of an unreleased version: open the storage with "
+        'migrate="auto", or call its upgrade_schema(), with a role that may create tables'
     )
