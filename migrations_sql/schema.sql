@@ -2220,7 +2220,7 @@ BEGIN
         UPDATE "public".voltagent_memory_leases AS l
         SET until = moment + length, lasts = greatest(length, l.lasts)
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.token = held_token
-            AND l.until > moment AND l.until - 2 * l.lasts < moment
+            AND l.until > moment AND l.until - moment < 2 * l.lasts
         RETURNING l.stop_requested;
 END
 $function$;
@@ -3165,20 +3165,20 @@ BEGIN
     INSERT INTO "public".voltagent_memory_leases (conversation_id, purpose, holder, token, until, lasts)
         -- Greater than the tokens that a conversation of the same id had before it was deleted.
         VALUES (
-            conversation, for_purpose, '', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, '-infinity', '0 s'
+            conversation, for_purpose, '', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'epoch', '0 s'
         )
         ON CONFLICT (conversation_id, purpose) DO NOTHING;
     -- A lease that is held is not waited for, and its holder may be in a long transaction.
     moment := clock_timestamp();
     PERFORM 1 FROM "public".voltagent_memory_leases AS l
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.holder <> new_holder
-            AND (l.until <= moment OR l.until - 2 * l.lasts >= moment)
+            AND (l.until <= moment OR l.until - moment >= 2 * l.lasts)
         FOR UPDATE;
     moment := clock_timestamp();
     UPDATE "public".voltagent_memory_leases AS l
         SET holder = new_holder, token = l.token + 1, until = moment + length, lasts = length, stop_requested = false
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.holder <> new_holder
-            AND (l.until <= moment OR l.until - 2 * l.lasts >= moment);
+            AND (l.until <= moment OR l.until - moment >= 2 * l.lasts);
     SELECT l.holder, l.token, l.until INTO holder, token, until
         FROM "public".voltagent_memory_leases AS l
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose;

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- keep_lease: let a lease last longer from now on, or end it.
 --
 -- A function, because the time must be read after waiting for another caller, and must be a value for Citus.
@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_keep_lease(
 ) RETURNS TABLE (stop_requested boolean)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
--- Citus needs the values when it plans.
+-- Citus needs the values when it plans; and it updates no rows by a time minus an interval.
 SET plan_cache_mode = force_custom_plan
 AS $keep_lease$
 #variable_conflict use_column
@@ -42,7 +42,7 @@ BEGIN
         UPDATE {schema}.{prefix}_leases AS l
         SET until = moment + length, lasts = greatest(length, l.lasts)
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.token = held_token
-            AND l.until > moment AND l.until - 2 * l.lasts < moment
+            AND l.until > moment AND l.until - moment < 2 * l.lasts
         RETURNING l.stop_requested;
 END
 $keep_lease$;

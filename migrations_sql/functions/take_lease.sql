@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- take_lease: take a lease of a conversation, unless another holder has it.
 --
 -- A function, because who has it must be read after waiting for another caller.
@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_take_lease(
 ) RETURNS TABLE (owner text, holder text, token bigint, until timestamptz)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
--- Citus needs the values when it plans.
+-- Citus needs the values when it plans; and it updates no rows by a time minus an interval.
 SET plan_cache_mode = force_custom_plan
 AS $take_lease$
 #variable_conflict use_column
@@ -40,20 +40,20 @@ BEGIN
     INSERT INTO {schema}.{prefix}_leases (conversation_id, purpose, holder, token, until, lasts)
         -- Greater than the tokens that a conversation of the same id had before it was deleted.
         VALUES (
-            conversation, for_purpose, '', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, '-infinity', '0 s'
+            conversation, for_purpose, '', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'epoch', '0 s'
         )
         ON CONFLICT (conversation_id, purpose) DO NOTHING;
     -- A lease that is held is not waited for, and its holder may be in a long transaction.
     moment := clock_timestamp();
     PERFORM 1 FROM {schema}.{prefix}_leases AS l
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.holder <> new_holder
-            AND (l.until <= moment OR l.until - 2 * l.lasts >= moment)
+            AND (l.until <= moment OR l.until - moment >= 2 * l.lasts)
         FOR UPDATE;
     moment := clock_timestamp();
     UPDATE {schema}.{prefix}_leases AS l
         SET holder = new_holder, token = l.token + 1, until = moment + length, lasts = length, stop_requested = false
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose AND l.holder <> new_holder
-            AND (l.until <= moment OR l.until - 2 * l.lasts >= moment);
+            AND (l.until <= moment OR l.until - moment >= 2 * l.lasts);
     SELECT l.holder, l.token, l.until INTO holder, token, until
         FROM {schema}.{prefix}_leases AS l
         WHERE l.conversation_id = conversation AND l.purpose = for_purpose;
