@@ -152,7 +152,8 @@ async def kills(dsn: str, connection: Connection, tables: Tables, side: Side) ->
         before, applied = applied, await ledger(connection, tables)
         number = number + 1 if applied == before else 1
         if applied != before and STEP > 1:
-            await apply_missing(connection, tables, KNOWN[: len(applied) + STEP - 1])
+            done = sum(name in NAMES for name in applied)  # the ledger has that of VoltAgent's first tables, too
+            await apply_missing(connection, tables, KNOWN[: done + STEP - 1])
             applied = await ledger(connection, tables)
 
 
