@@ -412,13 +412,12 @@ SESSIONS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("sqlstate", SESSIONS)
 async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
-    sqlstate: str, make_storage: MakeStorage, dsn: str, connection: Connection, schema: str
+    sqlstate: str, make_storage: MakeStorage, dsn: str, connection: Connection, migrated: str
 ) -> None:
     """A verb without a privilege or with a lock timeout raises a DatabaseError that says so, and is rolled back."""
-    await make_storage().open()
     dsn = with_settings(dsn, **SESSIONS[sqlstate])
     storage = make_storage(dsn, migrate="off", retry_timeout=0.1, search=True)
-    rows = Rows(connection, schema)
+    rows = Rows(connection, migrated)
     await rows.seed()
     before = await rows.all()
     failed = set()
@@ -511,7 +510,9 @@ def is_meant(verb: str, parameter: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", VERBS)
-async def test_a_wrong_value_is_refused_before_any_sql(name: str, proxy: Proxy, make_storage: MakeStorage) -> None:
+async def test_a_wrong_value_is_refused_before_any_sql(
+    name: str, proxy: Proxy, make_storage: MakeStorage, migrated: str
+) -> None:
     """Each invalid value of each parameter of each verb raises InvalidInputError, and nothing is sent."""
     storage = make_storage(proxy.dsn, search=True)
     await storage.open()

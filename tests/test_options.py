@@ -24,7 +24,9 @@ def places(target: ConnectionTarget) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
-async def test_a_connection_string_of_another_library_works(scheme: str, dsn: str, make_storage: MakeStorage) -> None:
+async def test_a_connection_string_of_another_library_works(
+    scheme: str, dsn: str, make_storage: MakeStorage, migrated: str
+) -> None:
     """Connection strings with the schemes of SQLAlchemy, Django or Heroku are accepted."""
     storage = make_storage(f"{scheme}://{dsn.partition('://')[2]}")
 
@@ -49,7 +51,7 @@ async def test_a_connection_string_of_another_library_works(scheme: str, dsn: st
     ],
 )
 async def test_parameters_that_people_have_in_their_strings_work(
-    parameters: str, dsn: str, make_storage: MakeStorage
+    parameters: str, dsn: str, make_storage: MakeStorage, migrated: str
 ) -> None:
     """Parameters of libpq, of poolers and of other drivers raise no error, and are not sent to the server."""
     storage = make_storage(f"{dsn.partition('?')[0]}?{parameters}")
@@ -105,7 +107,7 @@ LIBPQ: Mapping[str, str | None] = {
 
 @pytest.mark.parametrize(("name", "value"), LIBPQ.items(), ids=LIBPQ)
 async def test_a_parameter_of_libpq_works_or_is_named(
-    name: str, value: str | None, dsn: str, make_storage: MakeStorage
+    name: str, value: str | None, dsn: str, make_storage: MakeStorage, migrated: str
 ) -> None:
     """A parameter of libpq has its effect, or the constructor raises an error that names it."""
     if value is None:

@@ -10,7 +10,7 @@ from voltmem.adapters.agno import VoltMemDb
 
 
 @pytest.fixture
-async def plain(make_storage: MakeStorage) -> PostgresStorage:
+async def plain(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     """A storage to read by voltmem's own methods."""
     return make_storage(storage_limit=None)
 
