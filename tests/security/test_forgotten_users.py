@@ -55,6 +55,7 @@ FOR_NOBODY: Final = {("record_run", "user_id")}
 VALUES: Final[dict[str, Any]] = {
     "agent_id": "a1",
     "agentId": "a1",
+    "by": "trip",
     "conversation_id": "c1",
     "conversationId": "c1",
     "content": b"words",
@@ -76,6 +77,7 @@ VALUES: Final[dict[str, Any]] = {
     "resource_id": "docs",
     "resourceId": "docs",
     "scope": "conversation",
+    "tag": "work",
     "tags": ["work"],
     "text": "words",
     "title": "Mine",
