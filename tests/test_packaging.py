@@ -80,6 +80,19 @@ async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) ->
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+async def test_the_wheel_holds_the_page_and_its_libraries(tmp_path: Path) -> None:
+    """The wheel has every file of the chat's page, and the licences of its libraries among its own."""
+    wheel = await build("wheel", tmp_path)
+
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    page = ROOT / "voltmem" / "chat" / "static"
+    assert {each.relative_to(ROOT).as_posix() for each in page.rglob("*") if each.is_file()} <= names
+    licences = {each.relative_to(ROOT).as_posix() for each in page.rglob("LICENSE")}
+    assert len(licences) == 8
+    assert licences <= {name.partition("/licenses/")[2] for name in names}
+
+
 async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None:
     """The sdist has the package, the migrations, the rendered schema, tests and examples."""
     sdist = await build("sdist", tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.chat.conftest import OpenTab
@@ -11,12 +13,25 @@ from voltmem import UserStorage
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DRAW = """async text => {
-    const { markdown } = await import("/static/markdown.js");
-    const made = document.createElement("div");
-    made.append(markdown(text));
-    made.querySelectorAll("figcaption button").forEach(each => each.remove());
-    const ofAll = / (dir|class|role|aria-label|tabindex|target|rel)="[^"]*"/g;
+    const { Markdown, loadMarkdown } = await import("/static/markdown.js");
+    await loadMarkdown();
+    const made = new Markdown().show(text);
+    made.querySelectorAll("figcaption").forEach(each => each.remove());
+    const ofAll = / (dir|role|aria-label|tabindex|target|rel)="[^"]*"/g;
     return made.innerHTML.replace(ofAll, "").replaceAll("\\n", "⏎");
+}"""
+GROW = """async texts => {
+    const { Markdown, loadMarkdown } = await import("/static/markdown.js");
+    await loadMarkdown();
+    const made = new Markdown();
+    const seen = new Map();
+    const kept = texts.map((text, place) => {
+        const children = [...made.show(text, { isGrowing: place < texts.length - 1 }).children];
+        const same = children.filter(each => seen.has(each)).length;
+        children.forEach(each => seen.set(each));
+        return same;
+    });
+    return [kept, made.element.innerHTML === new Markdown().show(texts.at(-1)).innerHTML];
 }"""
 
 
@@ -27,85 +42,146 @@ async def drawn(tab: Tab, text: str) -> str:
     return html
 
 
-def code(text: str, language: str = "text") -> str:
-    return f"<figure><figcaption>{language}</figcaption><pre><code>{text}</code></pre></figure>"
-
-
-async def test_code_in_a_list_is_the_code_that_was_written(tab: Tab) -> None:
-    """A code block in a list has no indent of its item, keeps blank lines, and the list continues after it."""
-    block = "```py\ndef f():\n\tpass\n\n    # - no item\n```"
-    expected = code("def f():⏎\tpass⏎⏎    # - no item", "py")
-    for item, width in (("1. Run", 3), ("- Run", 2), ("10) Run", 4), ("- Run\n\n ", 2), ("- Run", 4)):
-        indented = "\n".join(" " * width + line for line in block.split("\n"))
-        html = await drawn(tab, f"{item}\n{indented}\n{item.split()[0]} Next\n\nEnd")
-        assert f"<li>Run{expected}</li><li>Next</li>" in html, item
-        assert html.endswith("<p>End</p>")
-    assert await drawn(tab, "- ```\n  a\n\n  b\n  ```\n- c") == f"<ul><li>{code('a⏎⏎b')}</li><li>c</li></ul>"
-    assert await drawn(tab, "- a\n  ```\nb\n  ```\n- c") == f"<ul><li>a{code('b')}</li><li>c</li></ul>"
-
-
-async def test_code_ends_where_its_own_fence_does(tab: Tab) -> None:
-    """A code block ends at a fence of the same kind and length with nothing after it; on one line it is not a block."""
-    assert await drawn(tab, "````md\n```py\nx\n```\n````\nend") == code("```py⏎x⏎```", "md") + "<p>end</p>"
-    assert await drawn(tab, "~~~\n```\n~~~ no\n~~~~") == code("```⏎~~~ no")
-    assert await drawn(tab, "```one line```\n\n# Title") == "<p><code>one line</code></p><h3>Title</h3>"
-    assert await drawn(tab, "```\nwhile it streams") == code("while it streams")
-
-
-async def test_items_keep_what_is_beneath_them(tab: Tab) -> None:
-    """Items of a list keep blank lines, continued lines and nested lists."""
-    assert await drawn(tab, "1. a\n\n1. b\n\n1. c") == "<ol><li>a</li><li>b</li><li>c</li></ol>"
-    within = "<ul><li>a⏎more</li><li>b<p>para</p></li><li>c</li></ul>"
-    assert await drawn(tab, "- a\n  more\n- b\n\n  para\n- c") == within
-    nested = "<ul><li>a<ol><li>x</li><li>y</li></ol></li><li>b</li></ul>"
-    for indent in ("  ", "    ", "\t"):
-        assert await drawn(tab, f"- a\n{indent}1. x\n{indent}2. y\n- b") == nested
-    assert await drawn(tab, "3. a\n4. b\n- c") == '<ol start="3"><li>a</li><li>b</li></ol><ul><li>c</li></ul>'
-    assert await drawn(tab, "- a\n\n---\n\nb") == "<ul><li>a</li></ul><hr><p>b</p>"
-
-
-async def test_tables_need_no_outer_bars(tab: Tab) -> None:
-    """
-    Tables need no outer bars.
-
-    Bars in code or after a backslash do not divide, and a line with one bar is no table.
-    """
-    table = "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>{}</td><td>2</td></tr></tbody></table>"
-    for text, cell in (
-        ("a | b\n--|:-:\n1 | 2", "1"),
-        ("| a | b |\n|---|---|\n| `x|y` | 2 |", "<code>x|y</code>"),
-        ("| a | b |\n|---|---|\n| x \\| y | 2 |", "x | y"),
-        ("| a | b |\n|---|---|\n|  | 2 |", ""),
+async def test_addresses_are_links(tab: Tab) -> None:
+    """Addresses of the web and of mail are links, without the punctuation around them; within a link there is none."""
+    for text, address, label in (
+        ("See https://example.org/Foo_(bar).", "https://example.org/Foo_(bar)", ""),
+        ("(see https://example.org/_a_*b*c)", "https://example.org/_a_*b*c", ""),
+        ("**http://localhost:8000/a?b=c&d=e**", "http://localhost:8000/a?b=c&amp;d=e", ""),
+        ('"https://example.org"', "https://example.org", ""),
+        ("见https://example.org/中文。然后", "https://example.org/%E4%B8%AD%E6%96%87", "https://example.org/中文"),
+        ("[https://a.org](https://example.org)", "https://example.org", "https://a.org"),
+        ("Write to ada+tea@example.org.", "mailto:ada+tea@example.org", "ada+tea@example.org"),
     ):
-        assert await drawn(tab, text) == f"<div>{table.format(cell)}</div>"
-    assert (await drawn(tab, "See:\n| a |\n|---|\n| b |")).startswith("<p>See:</p><div><table>")
-    assert await drawn(tab, "a | b\nc") == "<p>a | b⏎c</p>"
+        html = await drawn(tab, text)
+        assert f'<a href="{address}">{label or address}</a>' in html, text
+        assert html.count("<a ") == 1, text
+    for text in ("10~20, 30~40", "a@b", "www.", "ahttps://", "`https://a.org`", "x://a.org"):
+        assert "<a " not in await drawn(tab, text), text
 
 
-async def test_within_a_line(tab: Tab) -> None:
-    """Within a line: addresses with brackets, literal marks, and struck-out text."""
-    address = "https://example.org/Foo_(bar)"
-    link = f'<a href="{address}">'
+async def test_what_a_model_writes_loads_nothing_and_runs_nothing(tab: Tab) -> None:
+    """HTML is text. A picture of another site is a link to it, and an address of another kind is a text."""
     for text, expected in (
-        (f"See {address}.", f"See {link}{address}</a>."),
-        (f"(see {address})", f"(see {link}{address}</a>)"),
-        (f"[Foo]({address})", f"{link}Foo</a>"),
-        (f"[{address}]({address})", f"{link}{address}</a>"),
-        ("\\*not em\\*, a\\_b and C:\\dir", "*not em*, a_b and C:\\dir"),
-        ("~~struck~~ and ~20", "<del>struck</del> and ~20"),
-        ("`` a`b `` and `\\*`", "<code>a`b</code> and <code>\\*</code>"),
-        ("***both*** **a*b** 2 * 3 * 4", "<strong><em>both</em></strong> <strong>a*b</strong> 2 * 3 * 4"),
+        ("<b onclick='x()'>a</b> &lt;", "&lt;b onclick='x()'&gt;a&lt;/b&gt; &lt;"),
+        ("![a *b*](https://a.org/i.png 't')", '<a href="https://a.org/i.png" title="t" class="image">a b</a>'),
+        ("![](/logout)", '<span class="unlinked image" title="/logout" data-address="/logout">/logout</span>'),
+        (
+            "![i](data:image/png;base64,iVBORw0KGgo=)",
+            '<img class="picture" src="data:image/png;base64,iVBORw0KGgo=" alt="i">',
+        ),
+        ("[a](main.py)", '<span class="unlinked" title="main.py" data-address="main.py">a</span>'),
+        ("[a](javascript:x)", "[a](javascript:x)"),
+        ("[a](data:text/html,x)", "[a](data:text/html,x)"),
     ):
         assert await drawn(tab, text) == f"<p>{expected}</p>"
-    assert await drawn(tab, "## Learn C# ##") == "<h4>Learn C#</h4>"
 
 
 async def test_what_is_to_be_done_has_a_box(tab: Tab) -> None:
-    """Items of a task list have an empty or a ticked box instead of the bullet."""
-    html = await tab.page.evaluate(
-        "async text => (await import('/static/markdown.js')).markdown(text).firstChild.outerHTML", "- [ ] a\n- [x] b"
+    """Items of a task list have an empty or a ticked box instead of the bullet. Headings are below the page's own."""
+    boxes = '<ul><li class="task-open">a</li><li class="task-done">b</li></ul>'
+    assert await drawn(tab, "- [ ] a\n- [x] b") == boxes
+    assert await drawn(tab, "# a\n\n##### b") == "<h3>a</h3><h6>b</h6>"
+
+
+@pytest.mark.parametrize(
+    ("text", "formulas"),
+    [
+        (r"\(E = mc^2\), \[ \int x\,dx \], [l](https://a.org)", [r"\(E = mc^2\)", r"\[\int x\,dx\]"]),
+        ("a\n$$\n\\begin{a}\n- b\n\n# c\n$$\n\n- $$d$$\n- e", ["$$\\begin{a}\n- b\n\n# c$$", "$$d$$"]),
+        ("A\n\\[\na_1\n+ b\n\\]\nB", ["\\[a_1\n+ b\\]"]),
+        (r"$x$, $2x$, $f(a) = 5$; ($\alpha$)", ["$x$", "$2x$", "$f(a) = 5$", r"$\alpha$"]),
+        ("It costs $5, or $6 (was 10$), in US$ or C$; $HOME/$PATH and $5-$10", []),
+        (r"\[1\], \(see below\), \$a\$ and `$b$`", []),
+        ("$$\na\n\nno end", []),
+    ],
+)
+async def test_formulas_are_told_from_prices(tab: Tab, text: str, formulas: list[str]) -> None:
+    """What stands between the marks of LaTeX or dollars is a formula, and two prices are none."""
+    html = await drawn(tab, text)
+    found = re.findall(r'class="formula[^"]*"[^>]*><code>(.*?)</code>', html.replace("⏎", "\n"), re.DOTALL)
+    assert found == formulas
+
+
+async def test_formulas_and_code_are_drawn_when_first_met(mine: UserStorage, open_tab: OpenTab) -> None:
+    """
+    Formulas and colours of code are loaded with the first one, from here, within the content security policy.
+
+    What is no formula, or too deep, shows its source. Code that takes too long to colour stays plain.
+    """
+    plain = await mine.create_conversation({"title": "Plain"})
+    await mine.add_message({"role": "assistant", "content": "Some *text*"}, plain.id)
+    rich = await mine.create_conversation({"title": "Rich"})
+    deep = "$" + r"\sqrt{" * 90 + "x" + "}" * 90 + "$"
+    code = "```py\ndef f():\n    return '<b>' # why\n```\n\n```\ndef\n```\n\n```py\n" + "def\n" * 5001 + "```"
+    slow = "\n\n```java\n" + "$" * 20_000 + "\n```\n\n```go\nfunc\n```"
+    text = rf"$e^{{i\pi}} = -1$, $\frac{{1$, $\def\x{{\x\x}}\x$, {deep}" + f"\n\n$$\\sum_n n$$\n\n{code}{slow}"
+    await mine.add_message({"role": "assistant", "content": text}, rich.id)
+    tab = await open_tab(f"/c/{plain.id}")
+    loaded = "performance.getEntriesByType('resource').map(each => each.name.split('/vendor/')[1]).filter(Boolean)"
+    await expect(tab.answers.locator("em")).to_have_text("text")
+    assert await tab.page.evaluate(loaded) == ["markdown-it/markdown-it.esm.min.mjs"]
+    assert tab.page.workers == []
+
+    await tab.link("Rich").click()
+
+    await expect(tab.answers.locator("math")).to_have_count(2)
+    await expect(tab.answers.locator(".formula-displayed[tabindex='0'] .katex-display math")).to_have_count(1)
+    await expect(tab.answers.locator(".formula > code")).to_have_text([r"$\frac{1$", r"$\def\x{\x\x}\x$", deep])
+    colours = tab.answers.locator(".code").first.locator("[class^=code-]")
+    assert [await each.get_attribute("class") for each in await colours.all()] == [
+        *("code-keyword", "code-title", "code-keyword", "code-string", "code-comment"),
+    ]
+    await expect(tab.answers.locator(".code").nth(0).locator("code")).to_have_text("def f():\n    return '<b>' # why")
+    assert await tab.answers.locator(".code").nth(1).locator("span").count() == 0
+    assert await tab.answers.locator(".code").nth(2).locator("span").count() == 0
+    await expect(tab.answers.locator(".code").nth(4).locator(".code-keyword")).to_have_text("func")
+    assert await tab.answers.locator(".code").nth(3).locator("span").count() == 0
+    assert {name for name in await tab.page.evaluate(loaded) if name.endswith("js")} == {
+        "markdown-it/markdown-it.esm.min.mjs",
+        "katex/katex.min.js",
+        "highlight/core.min.js",
+    }
+    assert tab.page.workers != []  # which colour code
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_colours_of_code_can_be_read(theme: str, open_tab: OpenTab) -> None:
+    """The colours of code have a contrast of at least 4.5 with what is behind them, in both themes."""
+    tab = await open_tab(dark=theme == "dark")
+
+    contrasts = await tab.page.evaluate(
+        """() => {
+            const made = document.body.appendChild(document.createElement("div"));
+            const light = name => {
+                made.style.color = `var(--${name})`;
+                const parts = getComputedStyle(made).color.match(/[\\d.]+/g).map(each => each / 255);
+                const [r, g, b] = parts.map(each => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+            };
+            const kinds = ["keyword", "string", "number", "comment", "title", "deletion"];
+            const behind = light("rail");
+            return kinds.map(kind => [light(`code-${kind}`), behind].sort((a, b) => b - a)).map(([a, b]) => a / b);
+        }"""
     )
-    assert html == '<ul dir="auto"><li class="task-open">a</li><li class="task-done">b</li></ul>'
+
+    assert len(contrasts) == 6
+    assert min(contrasts) >= 4.5
+
+
+async def test_an_answer_that_grows_keeps_what_is_complete(tab: Tab) -> None:
+    """While a text grows, only its last block is drawn again. At its end it is as if it had been drawn at once."""
+    texts = [
+        "# a\n\nb\n",
+        "# a\n\nb\n\n- c\n- ",
+        "# a\n\nb\n\n- c\n- d\n\n```\ne",
+        "# a\n\nb\n\n- c\n- d\n\n```\ne\nf\n```",
+    ]
+    assert await tab.page.evaluate(GROW, texts) == [[0, 1, 2, 3], True]
+    defined = ["[a]\n\nb\n\n", "[a]\n\nb\n\nc", "[a]\n\nb\n\nc\n\n[a]: https://a.org"]
+    assert await tab.page.evaluate(GROW, defined) == [[0, 1, 0], True]
+    assert await tab.page.evaluate(GROW, ["$$\na\n\n", "$$\na\n\n- b\n", "$$\na\n\n- b\n$$\n\nc"]) == [[0, 0, 0], True]
+    assert await tab.page.evaluate(GROW, ["a\r", "a\r\nb\r\n\r\nc", "another"]) == [[0, 0, 0], True]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +214,7 @@ async def test_text_runs_the_way_of_its_script(mine: UserStorage, open_tab: Open
     tab = await open_tab(f"/c/{conversation.id}")
 
     directions = await tab.answers.evaluate(
-        "body => [...body.querySelectorAll('p, ul, pre')].map(each => getComputedStyle(each).direction)"
+        "body => [...body.querySelectorAll('.text > p, ul, pre')].map(each => getComputedStyle(each).direction)"
     )
     assert directions == ["rtl", "ltr", "rtl", "ltr"]
     await expect(tab.questions).to_have_css("direction", "rtl")

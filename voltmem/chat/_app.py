@@ -18,7 +18,6 @@ from voltmem.storage import PostgresStorage
 try:
     from fastapi import APIRouter, Depends, FastAPI, Request
     from fastapi.responses import HTMLResponse
-    from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.types import ASGIApp
@@ -30,6 +29,7 @@ from voltmem.chat._ai_sdk import ai_sdk_routes
 from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._asking import Asking, OnFeedback, pace_of
+from voltmem.chat._assets import assets, version
 from voltmem.chat._routes import chat_routes
 from voltmem.chat._settings import Settings
 from voltmem.web import router
@@ -119,7 +119,7 @@ def app(
     cap = Cap(_MOST_OF_A_USER, _MOST_OF_ALL)
     for routes in (chat_routes(asking, cap), ai_sdk_routes(asking, cap)):
         made.include_router(routes, prefix="/api", dependencies=of_users)
-    made.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    made.include_router(assets)
     made.include_router(_pages(settings))
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
@@ -162,5 +162,6 @@ def _page(
     """Return a page, with the path under which the chat is mounted, and its settings."""
     base = request.scope.get("root_path", "").rstrip("/") + "/"
     filled = {"base": base, "title": settings.title, "settings": to_json(settings.shown())}
-    text = _PLACE.sub(lambda found: escape(filled[found[1]]), (_STATIC / name).read_text(encoding="utf-8"))
+    text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}static/", f"{{base}}static/{version()}/")
+    text = _PLACE.sub(lambda found: escape(filled[found[1]]), text)
     return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", **headers})

@@ -5,10 +5,12 @@ import { answerIn, follow } from "./answers.js";
 import * as api from "./api.js";
 import { moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
+import { loadMarkdown } from "./markdown.js";
 import { MessageView, isShown, textOf, textParts } from "./message.js";
 import { Note, noteOf } from "./notes.js";
 import { around, newest, rest, PAGE } from "./pages.js";
 import { model } from "./settings.js";
+import { keepAtEnd } from "./stay.js";
 import { find, receive, removed } from "./store.js";
 import { showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
@@ -42,6 +44,7 @@ export function startConversation(options) {
   ];
   checkAgain = () => checks.forEach((check) => check());
   scroller.addEventListener("scroll", showToNewest, { passive: true });
+  keepAtEnd(scroller, log); // while formulas and pictures get their sizes
   toNewest.addEventListener("click", () => (hasNewer ? open(id) : toEnd("smooth")));
 }
 
@@ -61,6 +64,7 @@ export async function open(conversationId, messageId = null) {
       receive(api.conversation(id)),
       messageId ? around(id, messageId) : newest(id),
       rest(id),
+      loadMarkdown(),
     ]);
     if (request !== mine) return;
     others = beside;

@@ -1,6 +1,6 @@
 // Helpers for elements. Text is always inserted as text, never parsed as HTML.
 
-import { base } from "./addresses.js";
+const ICONS = new URL("icons.svg", import.meta.url).href;
 
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -29,7 +29,7 @@ export function icon(name) {
   picture.setAttribute("class", "icon");
   picture.setAttribute("aria-hidden", "true");
   picture.append(document.createElementNS(space, "use"));
-  picture.firstChild.setAttribute("href", `${base}static/icons.svg#${name}`);
+  picture.firstChild.setAttribute("href", `${ICONS}#${name}`);
   return picture;
 }
 

@@ -1,9 +1,9 @@
 // The view of a message, with its buttons.
 
 import { approvals } from "./approvals.js";
-import { byId, element, iconButton } from "./dom.js";
-import { copyText } from "./markdown.js";
-import { shown } from "./parts.js";
+import { copyText } from "./clipboard.js";
+import { arrange, byId, element, iconButton } from "./dom.js";
+import { Parts } from "./parts.js";
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const SPEAKERS = { user: "You", assistant: "Assistant" };
@@ -21,6 +21,7 @@ const edits = new Map(); // unsent edits by message id, kept while another conve
 
 export class MessageView {
   #body = element("div", { class: "body", dir: "auto" });
+  #parts = new Parts();
   #actions = element("div", { class: "actions", role: "group", "aria-label": "Message actions" });
   #rendered = null;
   #isEditing = false;
@@ -49,9 +50,9 @@ export class MessageView {
     this.element.dataset.id = message.id;
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
-    this.#body.replaceChildren(...message.parts.flatMap((part) => shown(part, message.role)));
-    if (!isStreaming) this.#body.append(...this.#outcome());
-    if (asks) this.#body.append(...approvals(message.parts, (decisions) => this.handlers.decide(message, decisions)));
+    const asked = asks ? approvals(message.parts, (decisions) => this.handlers.decide(message, decisions)) : [];
+    const parts = this.#parts.show(message.parts, message.role, isStreaming);
+    arrange(this.#body, [...parts, ...(isStreaming ? [] : this.#outcome()), ...asked]);
     this.#actions.replaceChildren(...(isStreaming ? [] : this.#buttons()));
   }
 

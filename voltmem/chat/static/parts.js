@@ -1,7 +1,8 @@
 // The parts of a message, as the AI SDK's UIMessages have them: text, reasoning, tools, files, sources.
 
 import { element, icon } from "./dom.js";
-import { linkTo, markdown } from "./markdown.js";
+import { linkTo } from "./links.js";
+import { Markdown } from "./markdown.js";
 
 const STATES = {
   "input-streaming": "Calling",
@@ -13,40 +14,49 @@ const STATES = {
   "output-denied": "Was not allowed to call",
 };
 
-/** Return the elements that show a part; none for one without a meaning for people, or one that is broken. */
-export function shown(part, role) {
-  try {
-    return elements(part, role);
-  } catch {
-    return [];
-  }
-}
+/** Shows the parts of a message. Texts that grow keep their elements. */
+export class Parts {
+  #texts = []; // by the part's place: { text: Markdown, element }
 
-function elements(part, role) {
-  switch (part.type) {
-    case "text":
-      return [role === "user" ? element("div", {}, part.text) : rendered(part.text)];
-    case "reasoning":
-      return part.text ? [folded("reasoning", ["Reasoning"], rendered(part.text))] : [];
-    case "file":
-      return [file(part)];
-    case "data-file":
-      return [chip(part.data.filename ?? part.data.mediaType ?? "A file")];
-    case "source-url":
-      return [chip(part.title ?? part.url, part.url)];
-    case "source-document":
-      return [chip(part.title || "A document")];
-    default:
-      return part.toolCallId ? [tool(part)] : [];
+  /** Return the elements that show the parts. A part without a meaning for people has none, nor one that is broken. */
+  show(parts, role, isGrowing) {
+    return parts.flatMap((part, place) => {
+      try {
+        return this.#elements(part, role, place, isGrowing && place === parts.length - 1);
+      } catch {
+        return [];
+      }
+    });
   }
-}
 
-/** Render the text as Markdown, or as plain text if that fails. */
-function rendered(text) {
-  try {
-    return markdown(text);
-  } catch {
-    return element("p", { dir: "auto" }, text);
+  #elements(part, role, place, isGrowing) {
+    switch (part.type) {
+      case "text":
+        return [role === "user" ? element("div", {}, part.text) : this.#text(part, place, isGrowing)];
+      case "reasoning":
+        return part.text ? [this.#text(part, place, isGrowing)] : [];
+      case "file":
+        return [file(part)];
+      case "data-file":
+        return [chip(part.data.filename ?? part.data.mediaType ?? "A file")];
+      case "source-url":
+        return [chip(part.title ?? part.url, part.url)];
+      case "source-document":
+        return [chip(part.title || "A document")];
+      default:
+        return part.toolCallId ? [tool(part)] : [];
+    }
+  }
+
+  #text({ type, text }, place, isGrowing) {
+    if (this.#texts[place]?.type !== type) {
+      const made = new Markdown();
+      const shown = type === "reasoning" ? folded("reasoning", ["Reasoning"], made.element) : made.element;
+      this.#texts[place] = { type, made, shown };
+    }
+    const { made, shown } = this.#texts[place];
+    made.show(text, { isGrowing });
+    return shown;
   }
 }
 

@@ -3,7 +3,7 @@
 import { base } from "./addresses.js";
 import * as api from "./api.js";
 import { byId, element } from "./dom.js";
-import { shown } from "./parts.js";
+import { Parts } from "./parts.js";
 
 const token = decodeURIComponent(location.pathname.slice(`${base}shared/`.length));
 const log = byId("messages");
@@ -26,7 +26,7 @@ function message({ role, content, files }) {
     ...files.map(({ url, mediaType, name }) => ({ type: "file", url, mediaType, filename: name || undefined })),
     ...(content ? [{ type: "text", text: content }] : []),
   ];
-  const body = element("div", { class: "body", dir: "auto" }, ...parts.flatMap((part) => shown(part, role)));
+  const body = element("div", { class: "body", dir: "auto" }, ...new Parts().show(parts, role));
   const name = role === "user" ? "Question" : "Answer";
   return element("article", { class: `message message-${role}`, "aria-label": name }, body);
 }

@@ -1,0 +1,16 @@
+// Copies a text.
+
+import { announce, icon } from "./dom.js";
+import { toast } from "./toast.js";
+
+/** Copy the text, and show a check mark on the button for a moment. */
+export async function copyText(button, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    return toast("The browser doesn’t let this page copy.", { isError: true });
+  }
+  announce("Copied");
+  button.replaceChildren(icon("check"));
+  setTimeout(() => button.replaceChildren(icon("copy")), 1500);
+}

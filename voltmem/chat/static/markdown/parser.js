@@ -1,0 +1,30 @@
+// CommonMark with GitHub's tables, task lists, struck-out text and bare addresses, and with formulas. HTML is text.
+
+import MarkdownIt from "../vendor/markdown-it/markdown-it.esm.min.mjs";
+import { autolinks } from "./autolinks.js";
+import { formulas } from "./formulas.js";
+import { strikes } from "./strikes.js";
+
+const DEEPEST = 40; // a list in a list is two levels
+
+const parser = new MarkdownIt({ html: false });
+parser.use(autolinks).use(strikes).use(formulas);
+parser.block.ruler.before("table", "deep", deep);
+
+/** Return the tokens of a text, and whether it defines what links refer to. isGrowing: the text's end may be missing. */
+export function parse(text, { isGrowing = false } = {}) {
+  const env = { isGrowing };
+  const tokens = parser.parse(text, env);
+  for (const token of tokens) if (token.type === "fence") token.info = parser.utils.unescapeAll(token.info);
+  return { tokens, hasReferences: Object.keys(env.references ?? {}).length > 0 };
+}
+
+/** A rule that takes what is nested too deep as text; the parser itself would leave it out. */
+function deep(state, startLine, endLine, silent) {
+  if (silent || state.level < DEEPEST) return false;
+  let line = startLine + 1;
+  while (line < endLine && (state.isEmpty(line) || state.sCount[line] >= state.blkIndent)) line += 1;
+  state.push("deep", "", 0).content = state.getLines(startLine, line, state.blkIndent, false).trim();
+  state.line = line;
+  return true;
+}
