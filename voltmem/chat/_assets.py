@@ -28,6 +28,8 @@ _TYPES: Final = {
 }
 _COMPRESSED_ALREADY: Final = {".woff2"}
 _VERSION: Final = re.compile(r"^[0-9a-f]{12}/")
+# Comments that have lines of their own: a sixth of the compressed bytes. Libraries are served as they were released.
+_COMMENT: Final = re.compile(rb"^[ \t]*(?://[^\n]*|/\*\*(?:(?!\*/).)*\*/)$", re.MULTILINE | re.DOTALL)
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
 
@@ -48,6 +50,8 @@ def _assets() -> dict[str, _Asset]:
 
 def _asset(file: Path) -> _Asset:
     content = file.read_bytes()
+    if file.suffix == ".js" and "vendor" not in file.parts:
+        content = _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), content)  # lines keep their numbers
     compressed = None if file.suffix in _COMPRESSED_ALREADY else gzip.compress(content, mtime=0)
     return _Asset(_TYPES[file.suffix], content, compressed, f'"{sha256(content).hexdigest()[:24]}"')
 

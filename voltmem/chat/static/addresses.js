@@ -1,6 +1,6 @@
 // Where the chat is mounted, and the addresses of its pages.
 
-export const base = new URL("../", import.meta.url).pathname; // this is static/addresses.js there
+export const base = new URL(import.meta.url).pathname.replace(/static\/([0-9a-f]{12}\/)?addresses\.js$/, ""); // with or without a version
 
 /** Return the address of a conversation, at a message if one is given. */
 export const addressOf = (id, messageId) =>
