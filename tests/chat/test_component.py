@@ -57,7 +57,7 @@ async def test_the_sidebar_works_in_any_page(mine: UserStorage, open_tab: OpenTa
     await expect(tab.link("Third")).to_have_attribute("aria-current", "page")
 
     await tab.choose("Second", "Rename")
-    await tab.page.keyboard.type("Better")
+    await tab.page.get_by_role("textbox", name="Title").fill("Better")
     await tab.page.keyboard.press("Enter")
     await expect(tab.link("Better")).to_be_focused()
     await mine.soft_delete_conversation(ids[0])

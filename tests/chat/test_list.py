@@ -104,6 +104,7 @@ async def test_a_name_of_a_person_is_never_replaced(tab: Tab) -> None:
     await tab.page.keyboard.press("Enter")
     await expect(tab.heading).to_have_text("Mine")
     await tab.page.get_by_role("button", name="Stop the answer").click()
+    await tab.answered()
 
     await tab.ask("A name, please")
 
@@ -255,6 +256,7 @@ async def test_what_happens_around_a_row_leaves_it_the_focus(mine: UserStorage, 
     await expect(tab.rows).to_have_count(3)
     await expect(button).to_be_focused()
     await tab.page.keyboard.press("F2")
+    await expect(box).to_be_focused()
     await tab.page.keyboard.type("Half")
     await mine.soft_delete_conversation(ids[1])
     await expect(tab.rows).to_have_count(2)
@@ -554,6 +556,7 @@ async def test_everything_in_the_list_can_be_done_with_the_keyboard(mine: UserSt
     await expect(focused(tab)).to_have_accessible_name("Actions for First")
     await press("ArrowLeft")
     await press("F2")
+    await expect(tab.page.get_by_role("textbox", name="Title")).to_be_focused()
     await tab.page.keyboard.type("Best")
     await press("Enter")
     await expect(tab.link("Best")).to_be_focused()

@@ -1,17 +1,11 @@
 // The actions on a conversation, for the menus of its row and of its head.
 
-import { addressOf, base } from "./addresses.js";
+import { addressOf, base, go } from "./addresses.js";
 import * as api from "./api.js";
 import { element, focusedElement } from "./dom.js";
 import { toggle } from "./selection.js";
 import { receive, removed, titleOf } from "./store.js";
 import { later, showError, toast } from "./toast.js";
-
-let navigate;
-
-export function startActions(options) {
-  ({ navigate } = options);
-}
 
 /** Return the entries of a conversation's menu at a place. rename is called to edit the title in place. */
 export const actionsFor = (item, rename, place) => (item.deletedAt ? actionsInTrash(item) : actionsInList(item, rename, place));
@@ -98,7 +92,7 @@ async function restore(item, path) {
 
 /** Open the conversation that was open before, unless another one was opened meanwhile. */
 export function reopen(path) {
-  if (path && location.pathname === base) navigate(path);
+  if (path && location.pathname === base) go(path);
 }
 
 /** Edit the title in place. Enter or leaving the box renames the conversation, Escape cancels. */

@@ -2,6 +2,12 @@
 
 export const base = new URL(import.meta.url).pathname.replace(/static\/([0-9a-f]{12}\/)?addresses\.js$/, ""); // with or without a version
 
+let navigate;
+
+/** Set what goes to another address of the chat. */
+export const setNavigate = (wanted) => (navigate = wanted);
+export const go = (path) => navigate(path);
+
 /** Return the address of a conversation, at a message if one is given. */
 export const addressOf = (id, messageId) =>
   `${base}c/${encodeURIComponent(id)}${messageId ? `#${encodeURIComponent(messageId)}` : ""}`;

@@ -1,7 +1,6 @@
 // The page: addresses, keyboard shortcuts, and events of the server.
 
-import { actionsFor, renameIn, startActions } from "./actions.js";
-import { addressOf, base, conversationAt, isOfChat } from "./addresses.js";
+import { addressOf, base, conversationAt, isOfChat, setNavigate } from "./addresses.js";
 import * as api from "./api.js";
 import { startCommands } from "./commands.js";
 import { focusComposer, startComposer } from "./composer.js";
@@ -10,7 +9,7 @@ import { byId, element, icon } from "./dom.js";
 import { setDrawer, startDrawer } from "./drawer.js";
 import { reload, setCurrent } from "./list.js";
 import { startWatching } from "./live.js";
-import { openMenu } from "./menu.js";
+import { act, openMenuOf } from "./menus.js";
 import { settings, startSettings } from "./settings.js";
 import { startSidebar } from "./sidebar.js";
 import { listen, titleOf } from "./store.js";
@@ -81,13 +80,13 @@ function showHead() {
 }
 
 /** Return the actions on the open conversation. */
-function actions() {
+function choices({ actionsFor, renameIn }) {
   const item = conversation.openItem();
   const rename = () => renameIn(title, item, () => (showHead(), menuButton.focus()));
   return item ? actionsFor(item, rename, menuButton) : [];
 }
 
-menuButton.addEventListener("click", () => openMenu(menuButton, actions()));
+menuButton.addEventListener("click", () => openMenuOf(menuButton, choices));
 
 listen((id, item) => {
   if (id !== conversation.openId()) return;
@@ -154,12 +153,12 @@ function showLogo() {
 // --- the start --------------------------------------------------------------------------------------------------
 
 conversation.startConversation({ navigate });
-startActions({ navigate });
+setNavigate(navigate);
 startSettings();
 showLogo();
 startComposer({ send: conversation.send, stop: conversation.stop, edit: conversation.editLast });
 startDrawer();
-startCommands({ newChat, changeTheme, showHit }, actions);
+startCommands({ newChat, changeTheme, showHit }, () => act(choices));
 showTheme();
 route();
 startSidebar().then(() => import("./palette.js")).catch(() => {}); // so that no key is lost that is typed right after ⌘K

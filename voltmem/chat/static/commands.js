@@ -6,15 +6,15 @@ import { focusSearch, openMonths, show } from "./sidebar.js";
 import { later } from "./toast.js";
 
 let commands = [];
-let contextual = () => [];
+let contextual = async () => [];
 
 /**
- * Start the shortcuts. page: {newChat, changeTheme, showHit}; actions() returns those on the
- * open conversation.
+ * Start the shortcuts. page: {newChat, changeTheme, showHit}; actions() resolves to
+ * those on the open conversation.
  */
 export function startCommands(page, actions) {
   contextual = actions;
-  const palette = () => later(import("./palette.js"), ({ openPalette }) => openPalette(allCommands(), page));
+  const palette = () => later(import("./palette.js"), async ({ openPalette }) => openPalette(await allCommands(), page));
   const search = () => (openSidebar(), focusSearch());
   commands = [
     { name: "New chat", icon: "compose", keys: "Mod+Shift+O", run: page.newChat },
@@ -37,7 +37,7 @@ export function startCommands(page, actions) {
   });
 }
 
-const allCommands = () => [...commands.filter(({ isPalette }) => !isPalette), ...contextual()];
+const allCommands = async () => [...commands.filter(({ isPalette }) => !isPalette), ...((await contextual()) ?? [])];
 const showShortcuts = () => later(import("./shortcuts.js"), (shortcuts) => shortcuts.openShortcuts(commands));
 
 const isTyping = ({ target }) => target.matches?.("input, textarea, select, [contenteditable]");

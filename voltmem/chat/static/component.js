@@ -6,7 +6,7 @@
 // It sends the events voltmem-open {conversationId, messageId, words}, voltmem-new, and voltmem-change {conversationId,
 // conversation}. Without preventDefault(), the first two lead to the chat's own page. A page has one sidebar.
 
-import { base, conversationAt } from "./addresses.js";
+import { base, conversationAt, setNavigate } from "./addresses.js";
 import { setRoot } from "./dom.js";
 
 const STYLES = ["tokens", "frame", "sidebar", "dialog"];
@@ -45,10 +45,10 @@ class VoltmemSidebar extends HTMLElement {
     await Promise.all(STYLES.map((name) => styled(shadow, name)));
     shadow.append(...(await parts()));
     setRoot(shadow); // before the modules below look for their elements
-    const [{ startActions }, { startSidebar }, { startWatching }, list, { listen }] = await Promise.all(
-      ["actions", "sidebar", "live", "list", "store"].map((name) => import(`./${name}.js`)),
+    const [{ startSidebar }, { startWatching }, list, { listen }] = await Promise.all(
+      ["sidebar", "live", "list", "store"].map((name) => import(`./${name}.js`)),
     );
-    startActions({ navigate: (path) => this.#open(path) });
+    setNavigate((path) => this.#open(path));
     shadow.addEventListener("click", (event) => this.#clicked(event));
     listen((conversationId, conversation) => this.#send("voltmem-change", { conversationId, conversation }));
     startSidebar();

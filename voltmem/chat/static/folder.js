@@ -1,7 +1,7 @@
 // The head of a folder in the list: a button that opens and closes it, and a button for its menu.
 
 import { element, icon } from "./dom.js";
-import { onContextMenu, openMenu } from "./menu.js";
+import { onContextMenu, openMenuOf } from "./menus.js";
 import { later } from "./toast.js";
 
 export class FolderHead {
@@ -57,6 +57,6 @@ export class FolderHead {
       { name: "Rename …", icon: "rename", onSelect: () => this.rename() },
       { name: "Remove the folder", icon: "delete", onSelect: () => this.remove(), isDangerous: true },
     ];
-    openMenu(this.button, actions, point);
+    openMenuOf(this.button, () => actions, point);
   }
 }

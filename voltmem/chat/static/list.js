@@ -1,8 +1,8 @@
 // The list of conversations: grouped as by the server, loaded while scrolling, and kept in order after each change.
 
-import { emptyTrash } from "./actions.js";
 import { byId, element, whenNear } from "./dom.js";
 import { folderSections, loadFolders, startFolders } from "./folders.js";
+import { act } from "./menus.js";
 import { draw, setOpen } from "./sections.js";
 import { clearSelection } from "./selection.js";
 import { find, listen, receivePage } from "./store.js";
@@ -24,7 +24,7 @@ let failed = false;
 let isLoaded = false; // the first page of the view
 
 export function startList() {
-  byId("empty-trash").addEventListener("click", async () => (await emptyTrash()) && reload());
+  byId("empty-trash").addEventListener("click", async () => (await act(({ emptyTrash }) => emptyTrash())) && reload());
   startFolders(() => view === VIEWS.all && isLoaded && render());
   checkAgain = whenNear(sentinel, list, () => hasMore && !failed && loadMore());
   skeleton();

@@ -19,18 +19,6 @@ export function openMenu(button, items, point = null) {
   choices()[0].focus();
 }
 
-/** Open a menu for a right click, for a long press, and for the keyboard's menu key. Shift asks for the browser's own. */
-export function onContextMenu(place, open) {
-  place.addEventListener("contextmenu", (event) => {
-    if (event.shiftKey || event.target.closest("input")) return;
-    event.preventDefault();
-    const point = event.button === 2 ? { x: event.clientX, y: event.clientY } : null;
-    // Some systems send the event when the button goes down. When it goes up, browsers close the menus that are open.
-    if (event.buttons) addEventListener("pointerup", () => setTimeout(open, 0, point), { once: true });
-    else open(point);
-  });
-}
-
 const choices = () => [...menu.querySelectorAll("[role=menuitem]")];
 
 function menuItem({ name, icon: picture, onSelect, isDangerous, isFirst }) {

@@ -1,9 +1,8 @@
 // A row of the list: a link to the conversation, and a button for its menu.
 
-import { actionsFor, remove, renameIn } from "./actions.js";
 import { addressOf } from "./addresses.js";
 import { element, icon } from "./dom.js";
-import { onContextMenu, openMenu } from "./menu.js";
+import { act, onContextMenu, openMenuOf } from "./menus.js";
 import { titleOf } from "./store.js";
 
 export class Row {
@@ -66,7 +65,7 @@ export class Row {
   }
 
   #openMenu(point) {
-    openMenu(this.button, actionsFor(this.#item, () => this.rename(), this.button), point);
+    openMenuOf(this.button, ({ actionsFor }) => actionsFor(this.#item, () => this.rename(), this.button), point);
   }
 
   /** Set whether the Tab key reaches this row. */
@@ -78,16 +77,18 @@ export class Row {
 
   rename() {
     if (this.#item.deletedAt) return;
-    this.link.hidden = true;
-    this.#slot.hidden = false;
-    renameIn(this.#slot, this.#item, () => {
-      this.#slot.hidden = true;
-      this.link.hidden = false;
-      this.link.focus();
+    act(({ renameIn }) => {
+      this.link.hidden = true;
+      this.#slot.hidden = false;
+      renameIn(this.#slot, this.#item, () => {
+        this.#slot.hidden = true;
+        this.link.hidden = false;
+        this.link.focus();
+      });
     });
   }
 
   remove() {
-    remove(this.#item);
+    act(({ remove }) => remove(this.#item));
   }
 }

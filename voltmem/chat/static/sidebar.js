@@ -14,6 +14,7 @@ export async function startSidebar() {
   // After the first list is there: what is needed as soon as somebody does something.
   later(import("./search.js"), (search) => ((clearSearch = search.clear), search.startSearch()));
   later(import("./drag.js"), ({ startDrag }) => startDrag());
+  Promise.all([import("./menu.js"), import("./actions.js")]).catch(() => {}); // tried again when they are needed
 }
 
 /** Show a view of the list, and move the focus to the button that leads back. */
