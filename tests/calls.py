@@ -106,6 +106,9 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
     "get_shared_conversation": {"after": str(SharedCursor(LONG_AGO, ()))},
     "list_history_entries": {"after": str(HistoryCursor(LATER, "h1"))},
     "set_working_memory": {"content": "likes tea"},
+    # What is deleted already; a tag that is added.
+    "purge_deleted_conversations": {"conversation_id": "gone"},
+    "replace_tag": {"tag": None},
     # A new one; for other verbs it is a filter.
     "update_conversation": {"resource_id": "code"},
     "get_shared_file": {"file_id": SHOWN_FILE},

@@ -495,6 +495,8 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "archived": (True,),
     "preview": (True,),
     "tag": ("",),
+    "by": ("",),
+    "conversation_ids": ([], {}),
     "token": ("", "x" * 1001),
     "tags": ([], {}),
     "text": ("", "x" * 1001),

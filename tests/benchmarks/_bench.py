@@ -159,8 +159,8 @@ class Bench:
         """Reset both sets of tables to the same conversations, each with so many questions and answers."""
         for tables in (self.ours, self.yardstick):
             filled = (tables.conversations, tables.conversation_memory, tables.changed_lines, tables.messages)
-            names = (*filled, tables.payloads, tables.shares, tables.summaries)
-            names += (tables.leases, tables.answers, tables.answer_pieces)
+            beside = (tables.payloads, tables.shares, tables.summaries, tables.leases)
+            names = (*filled, *beside, tables.answers, tables.answer_pieces)
             await self.pool.execute(f"TRUNCATE {', '.join(names)} CASCADE")
             await self.pool.execute(
                 f"INSERT INTO {tables.conversations} (id, resource_id, user_id) "

@@ -42,8 +42,8 @@ async def fill(bench: Bench, tables: Tables, rows: int, of_one_user: int = OF_ON
     """Replace all rows with so many conversations, *of_one_user* of each user, without messages."""
     await bench.storage(tables).open()
     filled = (tables.conversations, tables.conversation_memory, tables.changed_lines, tables.messages)
-    filled += (tables.payloads, tables.shares, tables.summaries, tables.leases, tables.answers, tables.answer_pieces)
-    await bench.pool.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
+    beside = (tables.payloads, tables.shares, tables.summaries, tables.leases, tables.answers, tables.answer_pieces)
+    await bench.pool.execute(f"TRUNCATE {', '.join((*filled, *beside))} CASCADE")
     await bench.pool.execute(
         f"""
         INSERT INTO {tables.conversations} (id, resource_id, user_id, title, created_at, updated_at)

@@ -24,6 +24,7 @@ from voltmem.chat._agents import Agent
 from voltmem.chat._answering import Answer
 from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
+from voltmem.chat._asking import OnFeedback, Rating
 from voltmem.chat._context import Context
 from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolResult
 
@@ -34,7 +35,9 @@ __all__ = [
     "Decision",
     "File",
     "MakeTitle",
+    "OnFeedback",
     "Part",
+    "Rating",
     "Reasoning",
     "Source",
     "Text",

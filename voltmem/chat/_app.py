@@ -30,7 +30,7 @@ from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._asking import Asking, OnFeedback, pace_of
 from voltmem.chat._assets import assets, version
-from voltmem.chat._routes import chat_routes
+from voltmem.chat._routes import answer_routes, chat_routes
 from voltmem.chat._settings import Settings
 from voltmem.web import router
 from voltmem.web._problems import handle_error, internal_error
@@ -117,7 +117,7 @@ def app(
     made.include_router(router(storage, user, max_file_bytes=max_file_bytes), prefix="/api")
     of_users = [Depends(sign_in(storage, user)), Depends(read_when_signed_in)]
     cap = Cap(_MOST_OF_A_USER, _MOST_OF_ALL)
-    for routes in (chat_routes(asking, cap), ai_sdk_routes(asking, cap)):
+    for routes in (chat_routes(asking, cap), answer_routes(asking), ai_sdk_routes(asking, cap)):
         made.include_router(routes, prefix="/api", dependencies=of_users)
     made.include_router(assets)
     made.include_router(_pages(settings))

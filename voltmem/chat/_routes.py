@@ -106,14 +106,6 @@ def chat_routes(asking: Asking, cap: Cap) -> APIRouter:
     async def stop(mine: Mine, conversation_id: ConversationId) -> None:
         await answers.stop(mine, conversation_id)
 
-    @routes.get("/chat/{conversation_id}/answers")
-    async def unfinished(mine: Mine, conversation_id: ConversationId) -> JsonObject:
-        return _page(await answers.unfinished(mine, conversation_id))
-
-    @routes.get("/answers")
-    async def running(mine: Mine) -> JsonObject:
-        return _page(await answers.running(mine))
-
     @routes.post("/chat/{conversation_id}/answers/{answer_id}/decisions", response_class=EventStream)
     async def decide(
         request: Request,
@@ -126,6 +118,23 @@ def chat_routes(asking: Asking, cap: Cap) -> APIRouter:
         with one_at_a_time():
             feed = await answers.decide(mine, conversation_id, answer_id, decided)
         return await streamed(cap, mine.user_id, _events(feed, 0, request))
+
+    record_methods(routes.routes)
+    return routes
+
+
+def answer_routes(asking: Asking) -> APIRouter:
+    """Make the routes about what became of answers, and what people say of them."""
+    answers = asking.answers
+    routes = APIRouter(route_class=ProblemRoute)
+
+    @routes.get("/chat/{conversation_id}/answers")
+    async def unfinished(mine: Mine, conversation_id: ConversationId) -> JsonObject:
+        return _page(await answers.unfinished(mine, conversation_id))
+
+    @routes.get("/answers")
+    async def running(mine: Mine) -> JsonObject:
+        return _page(await answers.running(mine))
 
     @routes.put("/chat/{conversation_id}/answers/{answer_id}/feedback", status_code=204)
     async def rate(
@@ -157,6 +166,7 @@ def _check_asked(settings: Settings, question: Question) -> None:
 
 
 def chosen_model(asking: Asking, name: str | None) -> str:
+    """Return the model that is asked. Raises HTTPException 422 for one that the chat does not have."""
     try:
         return asking.settings.check_model(name)
     except InvalidOptionError as error:

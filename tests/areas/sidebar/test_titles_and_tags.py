@@ -73,19 +73,30 @@ async def test_tag_conversation_takes_tags_that_can_be_listed(storage: PostgresS
     assert await walk(storage, 5, tag=longest) == ["c0"]
 
 
+async def test_list_tags_counts_what_is_not_deleted(storage: PostgresStorage) -> None:
+    """list_tags() counts the conversations of each tag, in the list and in the archive, of this user."""
+    await make(storage, 3)
+    for id, tags in (("c0", ["a", "x"]), ("c1", ["a", "b"]), ("c2", ["a"])):
+        await storage.tag_conversation(id, tags)
+    await storage.archive_conversation("c1")
+    await storage.soft_delete_conversation("c2")
+
+    assert await storage.list_tags("ada") == [
+        TagCount(tag="a", listed=1, archived=1),
+        TagCount(tag="b", listed=0, archived=1),
+        TagCount(tag="x", listed=1, archived=0),
+    ]
+    assert await storage.list_tags("bob") == []
+
+
 async def test_replace_tag_changes_all_that_have_it_or_some(storage: PostgresStorage) -> None:
-    """replace_tag() replaces, adds or removes a tag, each once, and list_tags() counts; the order of the list stays."""
+    """replace_tag() replaces, adds or removes a tag, each once; the order of the list stays."""
     await make(storage, 4)
     ids = ["c0", "c1", "c2", "c3"]
     for id, tags in zip(ids, (["a", "x"], ["a", "b"], ["a"], []), strict=True):
         await storage.tag_conversation(id, tags)
     await storage.archive_conversation("c1")
     await storage.soft_delete_conversation("c2")
-    assert await storage.list_tags("ada") == [
-        TagCount(tag="a", listed=1, archived=1),
-        TagCount(tag="b", listed=0, archived=1),
-        TagCount(tag="x", listed=1, archived=0),
-    ]
 
     assert await storage.replace_tag("bob", "a", "b") == []
     assert await storage.replace_tag("ada", "a", "b") == ["c0", "c1", "c2"]  # the deleted one, too
