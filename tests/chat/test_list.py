@@ -316,9 +316,11 @@ async def test_only_the_row_that_changes_is_drawn(mine: UserStorage, open_tab: O
     tab = await open_tab(f"/c/{ids[0]}")
     await expect(tab.link("First")).to_have_attribute("aria-current", "page")
 
+    await expect(tab.rows).to_have_count(3)
     touched = await tab.page.evaluate(
         """async (id) => {
-            const { changed, find } = await import("/static/store.js");
+            const { src } = document.querySelector("script[type=module]");
+            const { changed, find } = await import(new URL("store.js", src));
             const observer = new MutationObserver(() => {});
             observer.observe(document.getElementById("list"), { childList: true, attributes: true, subtree: true });
             changed({ ...find(id), title: "Another" });
