@@ -122,7 +122,7 @@ async def test_where_its_port_is_taken_it_takes_another(database: str) -> None:
         port = taken.getsockname()[1]
         async with started(database, "--port", str(port)) as (_, address):
             assert f":{port}/" not in address
-            assert json.loads(await get(f"{address}api/about")) == {"model": "Scripted model"}
+            assert json.loads(await get(f"{address}api/answers")) == {"items": []}
 
 
 async def test_it_opens_a_browser(database: str, tmp_path: Path) -> None:

@@ -416,6 +416,7 @@ function now() {
 export async function stop() {
   const asked = answerIn(id);
   if (asked && !asked.hasBegun) asked.controller.abort();
+  setBusy(false); // the next question waits for the end
   try {
     await api.stop(id);
     announce("Stopped");
