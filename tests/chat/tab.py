@@ -60,6 +60,13 @@ class Tab:
         await expect(self.page.locator("#list .row, #list .list-note").first).to_be_attached()
         await expect(self.page.locator(".message, .welcome").first).to_be_attached()
 
+    async def settled(self) -> None:
+        """Wait for the end of animations that have one."""
+        await self.page.evaluate(
+            """() => Promise.allSettled(document.getAnimations()
+                .filter(each => each.effect.getComputedTiming().endTime < Infinity).map(each => each.finished))"""
+        )
+
     # --- the sidebar ----------------------------------------------------------------------------------------------
 
     @property

@@ -394,6 +394,7 @@ async def test_a_right_click_opens_the_menu_where_it_is(mine: UserStorage, open_
 
     await tab.link("Second").click(button="right", position={"x": 30, "y": 10})
     await expect(tab.page.get_by_role("menuitem")).to_have_text(ACTIONS)
+    await tab.settled()
     at, row = await menu.bounding_box(), await tab.link("Second").bounding_box()
     assert at is not None
     assert row is not None

@@ -67,7 +67,7 @@ async def photograph(tab: Tab, name: str) -> bytes:
     PICTURES.mkdir(parents=True, exist_ok=True)
     await expect(tab.box).to_be_in_viewport(ratio=1)
     assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    await tab.page.evaluate("Promise.all(document.getAnimations().map(each => each.finish()))")
+    await tab.settled()
     return await tab.page.screenshot(path=PICTURES / f"{name}.png", caret="hide")
 
 

@@ -35,6 +35,7 @@ let requested = 0; // the number of requests for the newest messages
 let newestShown = 0; // the number of the latest such request whose response is shown
 let navigate;
 let checkAgain = () => {};
+let lookWhereItIs = () => {};
 
 export function startConversation(options) {
   ({ navigate } = options);
@@ -44,7 +45,7 @@ export function startConversation(options) {
   ];
   checkAgain = () => checks.forEach((check) => check());
   scroller.addEventListener("scroll", showToNewest, { passive: true });
-  keepAtEnd(scroller, log); // while formulas and pictures get their sizes
+  lookWhereItIs = keepAtEnd(scroller, log); // while formulas and pictures get their sizes
   toNewest.addEventListener("click", () => (hasNewer ? open(id) : toEnd("smooth")));
 }
 
@@ -125,6 +126,7 @@ function showMessage(messageId) {
   }
   for (const part of view.element.querySelectorAll("details")) part.open = true;
   view.element.scrollIntoView({ block: "center" });
+  lookWhereItIs();
   view.element.focus({ preventScroll: true });
   view.element.classList.add("message-found");
   view.element.addEventListener("animationend", () => view.element.classList.remove("message-found"), { once: true });
