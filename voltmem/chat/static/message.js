@@ -17,6 +17,12 @@ export const textParts = (text) => [{ type: "text", text }];
 export const textOf = ({ parts }) =>
   parts.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
 
+/** Return the parts; those of reasoning with how long it took, which a stored message has in its metadata. */
+function timed({ parts, metadata }) {
+  const seconds = [...(metadata?.reasoningSeconds ?? [])];
+  return parts.map((part) => (part.type === "reasoning" && seconds.length ? { ...part, seconds: seconds.shift() } : part));
+}
+
 const edits = new Map(); // unsent edits by message id, kept while another conversation is open
 
 export class MessageView {
@@ -51,7 +57,7 @@ export class MessageView {
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
     const asked = asks ? approvals(message.parts, (decisions) => this.handlers.decide(message, decisions)) : [];
-    const parts = this.#parts.show(message.parts, message.role, isStreaming);
+    const parts = this.#parts.show(timed(message), message.role, isStreaming);
     arrange(this.#body, [...parts, ...(isStreaming ? [] : this.#outcome()), ...asked]);
     this.#actions.replaceChildren(...(isStreaming ? [] : this.#buttons()));
   }

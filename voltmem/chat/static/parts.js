@@ -14,9 +14,10 @@ const STATES = {
   "output-denied": "Was not allowed to call",
 };
 
-/** Shows the parts of a message. Texts that grow keep their elements. */
+/** Shows the parts of a message. Texts that grow keep their elements, and what is folded stays as it is. */
 export class Parts {
-  #texts = []; // by the part's place: { text: Markdown, element }
+  #texts = []; // by the part's place: { type, made: Markdown, shown }
+  #tools = []; // by the part's place: { said, shown }
 
   /** Return the elements that show the parts. A part without a meaning for people has none, nor one that is broken. */
   show(parts, role, isGrowing) {
@@ -44,20 +45,37 @@ export class Parts {
       case "source-document":
         return [chip(part.title || "A document")];
       default:
-        return part.toolCallId ? [tool(part)] : [];
+        return part.toolCallId ? [this.#tool(part, place)] : [];
     }
   }
 
-  #text({ type, text }, place, isGrowing) {
+  #text({ type, text, seconds }, place, isGrowing) {
     if (this.#texts[place]?.type !== type) {
       const made = new Markdown();
-      const shown = type === "reasoning" ? folded("reasoning", ["Reasoning"], made.element) : made.element;
-      this.#texts[place] = { type, made, shown };
+      this.#texts[place] = { type, made, shown: type === "reasoning" ? folded("reasoning", [""], made.element) : made.element };
     }
     const { made, shown } = this.#texts[place];
+    if (type === "reasoning") shown.firstChild.textContent = thought(seconds, isGrowing);
     made.show(text, { isGrowing });
     return shown;
   }
+
+  #tool(part, place) {
+    const [before, said] = [this.#tools[place], JSON.stringify(part)];
+    if (before?.said === said) return before.shown;
+    const shown = tool(part);
+    shown.open = before?.shown.open ?? false;
+    this.#tools[place] = { said, shown };
+    return shown;
+  }
+}
+
+function thought(seconds, isGrowing) {
+  if (isGrowing) return "Thinking …";
+  if (typeof seconds !== "number") return "Reasoning";
+  if (seconds < 1) return "Thought for a moment";
+  const [minutes, rest] = [Math.floor(seconds / 60), Math.round(seconds % 60)];
+  return `Thought for ${minutes ? `${minutes} min ` : ""}${rest} s`;
 }
 
 const folded = (kind, summary, ...children) => element("details", { class: kind }, element("summary", {}, ...summary), ...children);
