@@ -111,7 +111,7 @@ async def test_the_page_on_a_phone(theme: str, mine: UserStorage, age: Age, open
 
     await tab.page.get_by_role("button", name="Conversations", exact=True).tap()
     await expect(tab.link("Why won’t my sourdough rise?")).to_be_in_viewport()
-    await tab.page.evaluate("Promise.all(document.getAnimations().map(each => each.finished))")
+    await tab.settled()
     await tab.page.screenshot(path=PICTURES / f"phone-list-{theme}.png")
 
 
