@@ -48,6 +48,8 @@ nitpick_ignore_regex = [
         "py:class",
         r"voltmem\..*\.(ConversationT|MessageT|T|_Engine)",
     ),  # type variables, a protocol that Agno's engine satisfies
+    # What voltmem.chat.app() takes for an agent, each by one attribute.
+    ("py:class", r"voltmem\.chat\._agents\._\w+"),
     # The signature of list_payloads() names it: every storage is one, and no public module exports it.
     ("py:class", r"voltmem\._areas\.messages\.Messages"),
 ]

@@ -161,6 +161,7 @@ NOT_REPEATED: Final = frozenset(
         "clear_messages",
         "rewind_conversation",
         "purge_deleted_conversations",
+        "replace_tag",
         "fork_conversation",
         "revoke_share",
         "delete_file",

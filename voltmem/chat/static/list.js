@@ -119,8 +119,8 @@ function place(id, item) {
 }
 
 listen((id, item) => {
-  // What is deleted elsewhere comes without its conversation.
-  if (view === VIEWS.trash && !item && !shown.some((each) => each.id === id)) return reload();
+  // What is deleted comes without its conversation, and may be here already.
+  if (view === VIEWS.trash && !item) return reload();
   place(id, item);
   render();
 });
