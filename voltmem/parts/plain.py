@@ -132,7 +132,7 @@ def write(parts: Iterable[Part], *, with_reasoning: bool = False) -> JsonValue:
     *with_reasoning*: for a message that has no other form; otherwise reasoning is written where there is nothing else.
     """
     parts = list(parts)
-    written = _written(parts, with_reasoning=with_reasoning) or _written(parts, with_reasoning=True)
+    written: list[JsonValue] = _written(parts, with_reasoning=with_reasoning) or _written(parts, with_reasoning=True)
     if not written:
         written = [{"type": each.type} for each in parts if isinstance(each, Other) and each.type not in (STEP, JSON)]
     match written:
