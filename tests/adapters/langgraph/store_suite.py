@@ -82,7 +82,8 @@ class Store(VoltMemStore):
 
     def __init__(self, **_: object) -> None:
         _schemas.append(temporary_schema_name())
-        _storages.append(sync.PostgresStorage(server().dsn, schema=_schemas[-1]))
+        # Its largest batches took 5 s, and once 30: a busy machine is no fault of the store's.
+        _storages.append(sync.PostgresStorage(server().dsn, schema=_schemas[-1], command_timeout=120))
         super().__init__(_storages[-1], "ada", ttl={"default_ttl": 6 / 60, "refresh_on_read": True})
 
     async def start_ttl_sweeper(self) -> None: ...
