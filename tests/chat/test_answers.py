@@ -11,7 +11,7 @@ import pytest
 
 from tests.calls import PATIENCE
 from tests.roles import PREFIX
-from voltmem import Message, PostgresStorage, UserStorage
+from voltmem import Message, PostgresStorage, Quotas, UserStorage
 from voltmem._areas.answers import Status
 from voltmem._tables import Tables
 from voltmem.chat import Context, Part, ToolCall, ToolResult
@@ -312,6 +312,27 @@ async def test_close_lets_answers_end(
 
     assert feed.status == status
     assert (await stored(mine))[-1][1] == ("One and two" if goes_on else "One")
+
+
+async def test_an_answer_that_is_beyond_the_quota_has_failed(
+    mine: UserStorage, make_storage: MakeStorage, model: Model, connection: Connection, tables: Tables
+) -> None:
+    """What can never be stored ends an answer as failed, also if its process dies: the conversation stays readable."""
+    full = make_storage(quotas=Quotas(messages=1)).for_user("ada")
+    here = answers(full, model)
+    feed = await here.ask(full, "c1", QUESTION)
+    assert await said(feed, 3) == "One"
+    await expire(connection, tables)
+    assert [each.status for each in await answers(full, Model()).unfinished(full, "c1")] == ["failed"]
+    model.may_go_on.set()
+    await here.finish()
+
+    again = await here.ask_again(full, "c1", "q1")
+    assert await said(again) == "One and two"
+
+    assert again.status == "failed"
+    assert [each.status for each in await here.unfinished(full, "c1")] == ["failed"]
+    assert await stored(mine) == [("user", QUESTION.text, {})]
 
 
 # --- what is deleted ----------------------------------------------------------------------------------------------

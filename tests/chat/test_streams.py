@@ -126,3 +126,14 @@ async def test_use_chat_asks_resumes_and_asks_again(storage: PostgresStorage, mo
     stored = await storage.get_messages("ada", "c" * 20)
     assert [each.role for each in stored] == ["user", "assistant"]
     assert stored[-1].id == found["again"]["id"]
+
+
+async def test_use_chat_takes_no_id_that_others_guess(storage: PostgresStorage, model: Model) -> None:
+    """A conversation that useChat begins needs an id that nobody guesses; one that is there may have any."""
+    model.may_go_on.set()
+    asked = [{"id": "q1", "role": "user", "parts": [{"type": "text", "text": "Hello?"}]}]
+    async with client(storage, model) as http:
+        refused = await http.post("/api/ai/chat", json={"id": "team", "messages": asked})
+        taken = await http.post("/api/ai/chat", json={"id": "c1", "messages": asked})
+    assert (refused.status_code, taken.status_code) == (422, 200)
+    assert await storage.get_conversation("team") is None

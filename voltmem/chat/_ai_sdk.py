@@ -20,7 +20,7 @@ from voltmem.models import Message
 from voltmem.web._bodies import Given
 from voltmem.web._payloads import Body, ConversationId, NewId
 from voltmem.web._route import ProblemRoute, record_methods
-from voltmem.web._signed_in import Mine
+from voltmem.web._signed_in import Mine, check_chosen_id
 from voltmem.web._streams import Cap, EventStream
 
 _HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -74,7 +74,9 @@ async def _asked(asking: Asking, mine: UserStorage, chat: Chat) -> Feed:
     question = Message.of(asked)
     model = chosen_model(asking, chat.model)
     asking.admit(mine)
-    await mine.ensure_conversation({"id": chat.id})
+    if await mine.get_conversation(chat.id) is None:
+        check_chosen_id(chat.id)
+        await mine.ensure_conversation({"id": chat.id})
     with one_at_a_time():
         if chat.trigger == "regenerate-message":
             return await asking.answers.ask_again(mine, chat.id, question.id, model=model)

@@ -20,6 +20,7 @@ from voltmem.chat._settings import Settings
 from voltmem.errors import InvalidOptionError
 
 Rating: TypeAlias = Literal["positive", "negative"]
+"""What somebody says of an answer."""
 OnFeedback: TypeAlias = Callable[[str, str, str, Rating | None], Awaitable[None] | None]
 """Is told of a rating: by the user, in the conversation, of the answer; None: it was taken back."""
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Final
 
 from voltmem._areas.answers import AnswerRows, Piece, StoredAnswer
+from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage, access_of
 from voltmem._values import JsonObject
 from voltmem.chat._growing import Growing
+from voltmem.errors import InvalidInputError, QuotaExceededError
 
 FAILED: JsonObject = {"failed": True}
+UNSTORABLE: Final = (QuotaExceededError, InvalidInputError)
+"""Errors that a message meets each time. The answer has failed, and what it said is lost."""
 
 
 def events_of(pieces: Iterable[Piece], after: int = 0) -> list[list[JsonObject]]:
@@ -29,6 +34,14 @@ def events_of(pieces: Iterable[Piece], after: int = 0) -> list[list[JsonObject]]
 
 async def settle(mine: UserStorage, answer: StoredAnswer) -> None:
     """Store an orphan's text as a failed answer, unless another process does. It is never resumed."""
+    try:
+        await _settle(mine, answer)
+    except UNSTORABLE as error:
+        logger.warning("what an answer said could not be stored: %r", error)
+        await _settle(mine, answer, with_message=False)
+
+
+async def _settle(mine: UserStorage, answer: StoredAnswer, *, with_message: bool = True) -> None:
     async with mine.transaction() as tx:
         rows = AnswerRows(access_of(tx))
         if not await rows.take_orphan(answer):
@@ -38,7 +51,7 @@ async def settle(mine: UserStorage, answer: StoredAnswer) -> None:
         growing = Growing(answer.answer_id) if before is None else Growing.from_message(before)
         growing.take(chunk for event in events_of(pieces) for chunk in event)
         growing.end()
-        message = growing.message(FAILED)
+        message = growing.message(FAILED) if with_message else None
         if message is not None and await tx.get_message(answer.conversation_id, answer.question_id) is not None:
             await tx.add_message(message, answer.conversation_id)
         await rows.clear(answer.conversation_id, answer.answer_id)

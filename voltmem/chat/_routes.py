@@ -1,4 +1,4 @@
-"""The chat's own routes: ask, join, stop; as events of its own, and as the AI SDK's useChat wants them."""
+"""The chat's own routes: ask, join, decide, stop, rate; answers come as server-sent events."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from voltmem.chat._answering import Answering
 from voltmem.chat._context import Context
 from voltmem.chat._feeds import Feed
 from voltmem.chat._growing import Growing
-from voltmem.chat._orphans import FAILED, settle_last
+from voltmem.chat._orphans import FAILED, UNSTORABLE, settle_last
 from voltmem.chat._parts import Decision
 from voltmem.errors import (
     ConnectionFailedError,
@@ -83,7 +83,7 @@ class Writing:
         self._goes_on = goes_on
         self._growing = Growing(uuid7()) if goes_on is None else Growing.from_message(goes_on.message)
         self._stop = asyncio.Event()
-        self._storing = asyncio.Lock()  # no piece is stored after the end, which deletes them
+        self._storing = asyncio.Lock()  # no piece is stored after the end
         self._stored = 0
         self._status: Status = "streaming"
         self.needs_title = False
@@ -232,6 +232,11 @@ class Writing:
             except _PASSING as error:
                 logger.warning("the end of an answer is stored later: %r", error)
                 await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
+            except UNSTORABLE as error:
+                if message is None:
+                    raise
+                logger.warning("what an answer said could not be stored: %r", error)
+                message, status, state = None, "failed", None
             else:
                 self._status = status
                 return message

@@ -57,7 +57,7 @@ from voltmem.web import (
 )
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._route import ProblemRoute, record_methods
-from voltmem.web._signed_in import Limits, open_to_all, read_when_signed_in, sign_in
+from voltmem.web._signed_in import LONG_ID, Limits, open_to_all, read_when_signed_in, sign_in
 from voltmem.web._streams import Cap
 
 __all__ = ["app", "router"]
@@ -76,8 +76,6 @@ _MAX_FILE_BYTES = 100 * 2**20
 # A browser opens six connections to a host over HTTP/1.1, and a person has several devices.
 _MAX_EVENT_STREAMS: Final = 20
 _MAX_ALL_EVENT_STREAMS: Final = 5_000
-# What nobody guesses: 16 characters of the AI SDK's generateId() have 95 bits.
-_LONG_ID: Final = 16
 # An export is a file on this machine until its client has read it.
 _MAX_EXPORTS: Final = 2
 _MAX_ALL_EXPORTS: Final = 20
@@ -181,7 +179,7 @@ def app(
 def _shortest(chosen_ids: object) -> int:
     if chosen_ids not in ("long", "any"):
         raise InvalidOptionError(f'chosen_ids {short_repr(chosen_ids)}: use "long" or "any"')
-    return _LONG_ID if chosen_ids == "long" else 0
+    return LONG_ID if chosen_ids == "long" else 0
 
 
 def _number(name: str, value: object) -> int:

@@ -18,6 +18,8 @@ from voltmem.web._streams import Cap
 _KEY: Final = "voltmem.user"
 _STORAGE: Final = "voltmem.storage"
 _LIMITS: Final = "voltmem.limits"
+# What nobody guesses: 16 characters of the AI SDK's generateId() have 95 bits.
+LONG_ID: Final = 16
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,16 @@ class Limits:
 
     def check_chosen(self, id: str | None) -> None:
         """Raise InvalidInputError for an id of a client's that others may guess."""
-        if id is not None and len(id) < self.shortest_id:
-            raise InvalidInputError(
-                f"id {short_repr(id)} has fewer than {self.shortest_id} characters: leave it out, or take a random one"
-            )
+        if id is not None:
+            check_chosen_id(id, self.shortest_id)
+
+
+def check_chosen_id(id: str, shortest: int = LONG_ID) -> None:
+    """Raise InvalidInputError for an id of a client's that has fewer characters: others may guess it, and take it."""
+    if len(id) < shortest:
+        raise InvalidInputError(
+            f"id {short_repr(id)} has fewer than {shortest} characters: leave it out, or take a random one"
+        )
 
 
 class WrongUserError(InvalidOptionError):

@@ -423,6 +423,7 @@ export async function stop() {
     await api.stop(id);
     announce("Stopped");
   } catch (error) {
+    setBusy(Boolean(answerIn(id)));
     showError(error);
   }
 }
