@@ -288,6 +288,24 @@ async def test_a_question_has_files(tab: Tab, mine: UserStorage) -> None:
     assert file["url"].startswith("voltmem:file/")
 
 
+async def test_files_of_a_question_that_is_not_sent_come_back(tab: Tab) -> None:
+    """If a question with files cannot be sent, its text and its files are in the box again, and can be sent."""
+    chooser = tab.page.locator("#files")
+    await chooser.set_input_files(FilePayload(name="dot.png", mimeType="image/png", buffer=PNG))
+    await expect(tab.page.locator(".attachment:not(.attachment-uploading)")).to_have_count(1)
+    await tab.page.route(ASKING, lambda route: route.abort())
+    tab.expected = ["ERR_FAILED"]
+    await tab.box.fill("What is it?")
+    await tab.box.press("Enter")
+
+    await expect(tab.box).to_have_value("What is it?")
+    await expect(tab.page.locator(".attachment")).to_have_count(1)
+    await tab.page.unroute_all()
+    await tab.box.press("Enter")
+    await expect(tab.page.locator(".message-user img")).to_have_js_property("naturalWidth", 1)
+    await tab.answered()
+
+
 async def test_an_answer_is_rated(tab: Tab, mine: UserStorage) -> None:
     """A rating is stored in the answer's metadata, shown after a reload, and taken back by the same button."""
     await tab.ask("A name, please")

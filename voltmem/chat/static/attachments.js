@@ -7,6 +7,7 @@ import { showError } from "./toast.js";
 
 const [list, input, button] = [byId("attachments"), byId("files"), byId("attach")];
 let attached = []; // {file, element, uploaded: a promise of the part, or of null if it failed}
+const files = new WeakMap(); // by the part
 let changed = () => {};
 
 /** Start the button, pasting and dropping. onChange is called when there are more files, or fewer. */
@@ -45,15 +46,23 @@ export const hasAttachments = () => attached.length > 0;
 
 /** Return the parts of the files, once they are uploaded, and forget them. Resolves to null if one failed. */
 export async function takeAttachments() {
-  const parts = await Promise.all(attached.map(({ uploaded }) => uploaded));
+  const taken = attached;
+  const parts = await Promise.all(taken.map(({ uploaded }) => uploaded));
   if (parts.includes(null)) return null;
-  attached = [];
+  parts.forEach((part, place) => files.set(part, taken[place]));
+  attached = attached.filter((each) => !taken.includes(each));
   show();
   return parts;
 }
 
-function attach(files) {
-  for (const file of files) {
+/** Attach files again whose question could not be sent. */
+export function restoreAttachments(parts) {
+  attached = [...parts.map((part) => files.get(part)), ...attached];
+  show();
+}
+
+function attach(given) {
+  for (const file of given) {
     const reason = refused(file);
     if (reason) showError(new api.Problem(reason));
     else attached.push(begun(file));

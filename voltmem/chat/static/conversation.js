@@ -3,6 +3,7 @@
 import { addressOf, base } from "./addresses.js";
 import { answerIn, follow } from "./answers.js";
 import * as api from "./api.js";
+import { restoreAttachments } from "./attachments.js";
 import { moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
 import { loadMarkdown } from "./markdown.js";
@@ -215,6 +216,7 @@ export async function send(text, files = []) {
   if (conversationId && (await ask(conversationId, { text, files }))) return;
   if (isNew && conversationId) await removeUnused(conversationId);
   restoreDraft(isGone(conversationId) ? null : conversationId, text);
+  restoreAttachments(files);
 }
 
 /** Create the new conversation and open it, unless another one was opened meanwhile. Returns its id. */
