@@ -77,7 +77,9 @@ def pydantic_ai(script: Script, *tools: Any, **options: Any) -> Any:
         for word in says.text.split():
             yield f"{word} "
         for number, (id, name, given) in enumerate(says.called(), 1):
-            yield {number: DeltaToolCall(name=name, json_args=given, tool_call_id=id)}
+            begin, rest = in_two(given)
+            yield {number: DeltaToolCall(name=name, json_args=begin, tool_call_id=id)}
+            yield {number: DeltaToolCall(json_args=rest)}
 
     return Agent(
         FunctionModel(stream_function=stream),
@@ -136,13 +138,16 @@ class Streaming(BaseChatModel):
             yield chunk([{"type": "text", "text": "", "annotations": [cites], "index": 1}])
         if says.picture:
             yield chunk([{"type": "image", "base64": b64encode(says.picture).decode(), "mime_type": "image/png"}])
-        yield chunk(
-            "",
-            tool_call_chunks=[
-                {"id": id, "name": name, "args": given, "index": number}
-                for number, (id, name, given) in enumerate(says.called())
-            ],
-        )
+        for number, (id, name, given) in enumerate(says.called()):
+            begin, rest = in_two(given)
+            yield chunk("", tool_call_chunks=[{"id": id, "name": name, "args": begin, "index": number}])
+            yield chunk("", tool_call_chunks=[{"id": None, "name": None, "args": rest, "index": number}])
+        yield chunk("", chunk_position="last")
+
+
+def in_two(given: str) -> tuple[str, str]:
+    """Return the arguments of a call in two pieces, as a model streams them."""
+    return given[:5], given[5:]
 
 
 def chunk(content: Any, **more: Any) -> ChatGenerationChunk:

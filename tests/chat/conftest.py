@@ -50,6 +50,8 @@ class Model:
         if "wait" in messages[-1].text:
             for piece in ("So far", " so **good**"):
                 yield piece
+            if "call" in messages[-1].text:
+                yield chat.ToolInput("k1", "weather", '{"city": "Os')
             await asyncio.Event().wait()
         if "break" in messages[-1].text:
             raise RuntimeError("out of order")

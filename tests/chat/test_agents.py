@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -34,14 +35,14 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.test import TestModel
 
 from tests.across.said import PIXEL
-from tests.chat.agents import AGENTS, SYSTEM, Make, Says, Script
+from tests.chat.agents import AGENTS, SYSTEM, Make, Says, Script, agno
 from voltmem import InvalidOptionError, Message, PostgresStorage
 from voltmem import parts as stored
 from voltmem._values import from_stored_json, to_json, uuid7
 from voltmem.adapters.agno import VoltMemDb
 from voltmem.adapters.langchain import VoltMemMiddleware
 from voltmem.adapters.pydantic_ai import VoltMemWindow
-from voltmem.chat import Context, Decision, File, Part, Source, ToolCall, ToolResult
+from voltmem.chat import Context, Decision, File, Part, Source, ToolCall, ToolInput, ToolResult
 from voltmem.chat._agents.openai_agents import Reading
 from voltmem.chat._agents.pydantic_ai import parts_of
 from voltmem.chat._answering import Answering
@@ -130,7 +131,7 @@ async def test_an_agent_answers_with_all_that_it_does(storage: PostgresStorage, 
 
 @every_framework
 async def test_a_call_is_shown_while_its_tool_runs(storage: PostgresStorage, make: Make) -> None:
-    """The call comes before the tool has answered, and the results of two tools as each is there."""
+    """Its arguments come as they are written, the call before the tool answers, and each result as it is there."""
     going_on = {city: asyncio.Event() for city in ("Oslo", "Rome")}
 
     async def weather(city: str) -> str:
@@ -141,7 +142,11 @@ async def test_a_call_is_shown_while_its_tool_runs(storage: PostgresStorage, mak
     calls = [("k1", "Oslo"), ("k2", "Rome")]
     conversation = Conversation(storage, make(Script([Says("", "", calls), Says("Both.")]), weather))
     seen: list[Part] = []
+    written = {"k1": "", "k2": ""}
     async for part in conversation.parts("Weather?"):
+        if isinstance(part, ToolInput):
+            assert (part.name, seen) == ("weather", [])
+            written[part.id] += part.text
         if isinstance(part, ToolCall | ToolResult):
             seen.append(part)
             if len(seen) == 2:
@@ -150,6 +155,8 @@ async def test_a_call_is_shown_while_its_tool_runs(storage: PostgresStorage, mak
 
     assert [part.name for part in seen if isinstance(part, ToolCall)] == ["weather", "weather"]
     assert {part.id: part.output for part in seen if isinstance(part, ToolResult)} == {"k1": "Oslo", "k2": "Rome"}
+    if make is not agno:  # which tells them when they are complete
+        assert {id: json.loads(text) for id, text in written.items()} == {id: {"city": city} for id, city in calls}
 
 
 @every_framework

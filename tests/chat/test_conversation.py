@@ -74,15 +74,16 @@ async def test_an_answer_goes_on_when_its_tab_is_reloaded_or_closed(
     tab: Tab, open_tab: OpenTab, mine: UserStorage
 ) -> None:
     """An answer is the server's: a reloaded page and another tab join it where it is, and either can stop it."""
-    await tab.box.fill("wait for me")
+    so_far = 'So far so goodCalling weather{"city": "Os'
+    await tab.box.fill("wait for a call")
     await tab.box.press("Enter")
-    await expect(tab.answers.last).to_have_text("So far so good")
+    await expect(tab.answers.last).to_have_text(so_far)
 
     await tab.page.reload()
-    await expect(tab.answers.last).to_have_text("So far so good")
+    await expect(tab.answers.last).to_have_text(so_far)
     await expect(tab.page.get_by_role("button", name="Stop the answer")).to_be_visible()
     other = await open_tab(f"/c/{tab.id}")
-    await expect(other.answers.last).to_have_text("So far so good")
+    await expect(other.answers.last).to_have_text(so_far)
     await tab.page.close()
     await other.page.get_by_role("button", name="Stop the answer").click()
 

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from tests.node import node
 from voltmem import InvalidInputError
 from voltmem._values import JsonObject
-from voltmem.chat import File, Part, Reasoning, Source, Text, ToolCall, ToolResult
+from voltmem.chat import File, Part, Reasoning, Source, Text, ToolCall, ToolInput, ToolResult
 from voltmem.chat._growing import Growing
 from voltmem.chat._parts import Waiting
 from voltmem.parts import to_ui_messages
@@ -26,6 +26,8 @@ ANSWERS: Final[dict[str, list[Part | Waiting]]] = {
         Reasoning("Norway "),
         Reasoning("is wet."),
         "Let me see. ",
+        ToolInput("k1", "weather", '{"city": '),
+        ToolInput("k1", "weather", '"Oslo"}'),
         ToolCall("k1", "weather", {"city": "Oslo"}),
         ToolCall("k2", "weather", {"city": "Rome"}),
         ToolResult("k2", {"sky": ["SUN-7"]}),
@@ -197,6 +199,21 @@ def test_what_is_given_twice_is_shown_once() -> None:
 
     assert [part["url"] for part in parts if "url" in part] == [URL, "https://x.test/rome", "https://x.test/oslo"]
     assert [chunk["type"] for chunk in grown(calls)[1]] == ["tool-input-available", "tool-approval-request"]
+
+
+def test_arguments_are_shown_as_they_are_written() -> None:
+    """Pieces of arguments are chunks of their own. Without their call, nothing of them is stored."""
+    written = [ToolInput("1", "weather", piece) for piece in ('{"city":', "", '"Rome"}')]
+    growing, chunks = grown([*written[:2], "No."])
+    again = grown([ToolCall("1", "weather"), ToolResult("1"), *written])[1][-4:]
+
+    assert [(chunk["type"], chunk.get("inputTextDelta")) for chunk in chunks[:3]] == [
+        ("tool-input-start", None),
+        ("tool-input-delta", '{"city":'),
+        ("tool-input-delta", ""),
+    ]
+    assert [part["type"] for part in cast(Any, stored(growing)["parts"])] == ["text"]
+    assert {chunk["toolCallId"] for chunk in again} == {"1_2"}
 
 
 def test_a_call_that_nothing_answers_is_abandoned() -> None:

@@ -26,7 +26,7 @@ from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
 from voltmem.chat._asking import OnFeedback, Rating
 from voltmem.chat._context import Context
-from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolResult
+from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolInput, ToolResult
 
 __all__ = [
     "Agent",
@@ -42,6 +42,7 @@ __all__ = [
     "Source",
     "Text",
     "ToolCall",
+    "ToolInput",
     "ToolResult",
     "app",
 ]

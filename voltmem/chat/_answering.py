@@ -13,7 +13,7 @@ from voltmem._user import UserStorage
 from voltmem._values import short_repr
 from voltmem.chat._agents import Agent, asking
 from voltmem.chat._context import Context
-from voltmem.chat._parts import PARTS, File, Part, ToolCall, ToolResult, Waiting, media_type
+from voltmem.chat._parts import PARTS, File, Part, ToolCall, ToolInput, ToolResult, Waiting, media_type
 from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.models import Message
 
@@ -69,7 +69,7 @@ class Answering:
                 elif isinstance(part, ToolResult):
                     waits.discard(part.id)
                 if part:
-                    is_empty = False
+                    is_empty = is_empty and isinstance(part, ToolInput)
                     yield await _stored(part, mine) if isinstance(part, File) and mine is not None else part
         except BaseException:
             context.cancelled.set()

@@ -20,7 +20,18 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from voltmem import parts
 from voltmem._values import JsonObject, json_value, jsonb_copy, short_repr
-from voltmem.chat._parts import File, Part, Reasoning, Source, Text, ToolCall, ToolResult, Waiting, media_type
+from voltmem.chat._parts import (
+    File,
+    Part,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolInput,
+    ToolResult,
+    Waiting,
+    media_type,
+)
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
 from voltmem.parts import plain
@@ -64,6 +75,7 @@ class Growing:
         self._calls: dict[str, int] = {}  # the place of each call, by its id in the chunks
         self._results: dict[str, int] = {}
         self._ids: dict[str, str] = {}  # the id in the chunks, by the one that was given
+        self._begun: set[str] = set()  # the ids of calls whose arguments are not complete
         self._shown: set[str] = set()  # the addresses of files and sources
         self._emitted: list[JsonObject] = []
         self.waiting: Waiting | None = None
@@ -108,14 +120,16 @@ class Growing:
         Add a part. Returns its chunks; none for an empty text.
 
         Raises:
-            InvalidInputError: It is a result without a call, a call without an id or a name, or it has a value that is
-                no JSON.
+            InvalidInputError: It is a result without a call, a call or its input without an id or a name, or it has a
+                value that is no JSON.
         """
         match part:
             case str(text) | Text(text):
                 self._say("text", text)
             case Reasoning(text):
                 self._say("reasoning", text)
+            case ToolInput():
+                self._write(part)
             case ToolCall():
                 self._call(part)
             case ToolResult():
@@ -191,15 +205,29 @@ class Growing:
             chunk["providerMetadata"] = {_OURS: {"seconds": took}}
         self._emit(chunk)
 
-    def _call(self, call: ToolCall) -> None:
-        if not call.id or not call.name:
-            raise InvalidInputError(f"a ToolCall needs an id and a name, not {short_repr(call)}")
+    def _write(self, piece: ToolInput) -> None:
+        id = self._id_of(piece)
         self._close()
+        if id in self._calls:
+            return  # its arguments are complete
+        if id not in self._begun:
+            self._emit({"type": "tool-input-start", "toolCallId": id, "toolName": piece.name})
+        self._emit({"type": "tool-input-delta", "toolCallId": id, "inputTextDelta": _clean_text(piece.text)})
+
+    def _id_of(self, call: ToolCall | ToolInput) -> str:
+        """Return the id of a call in the chunks, which is another one than that of each call that is answered."""
+        if not call.id or not call.name:
+            raise InvalidInputError(f"a {type(call).__name__} needs an id and a name, not {short_repr(call)}")
         id, number = self._ids.get(call.id, call.id), 1
-        while id in self._results:  # a call that is answered is another one
+        while id in self._results:
             number += 1
             id = f"{call.id}_{number}"
         self._ids[call.id] = id
+        return id
+
+    def _call(self, call: ToolCall) -> None:
+        id = self._id_of(call)
+        self._close()
         given = _json(call.input, "the input of a ToolCall")
         # Some frameworks give a call twice: as the model makes it, and when it needs approval.
         known = self._parts[self._calls[id]] if id in self._calls else None
@@ -242,6 +270,8 @@ class Growing:
                     self._open.pieces.append(string(chunk, "delta"))
             case "text-end" | "reasoning-end":
                 self._take_end(object_of(object_of(chunk, "providerMetadata"), _OURS).get("seconds"))
+            case "tool-input-start":
+                self._begun.add(string(chunk, "toolCallId"))
             case "tool-input-available":
                 id, name = string(chunk, "toolCallId"), string(chunk, "toolName")
                 self._put(self._calls, id, parts.ToolCall(id, name, chunk.get("input")))

@@ -1,4 +1,4 @@
-"""What answer= yields beside strings: text, reasoning, tool calls and their results, files, sources."""
+"""What answer= yields beside strings: text, reasoning, tool calls with their results, files, sources."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ class Reasoning:
     """A piece of what the model thinks before it answers. Pieces that follow one another are one reasoning."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInput:
+    """
+    A piece of the arguments of a tool call, as the model writes them. The ToolCall with the same id follows.
+
+    Only who looks meanwhile sees it: what is stored is the call. If no call follows, nothing is.
+    """
+
+    id: str
+    """The id of the call."""
+    name: str
+    """The name of the tool."""
+    text: str
+    """The next characters of the arguments, usually of a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +112,9 @@ class Waiting:
     state: JsonValue = None
 
 
-Part: TypeAlias = str | Text | Reasoning | ToolCall | ToolResult | File | Source
+Part: TypeAlias = str | Text | Reasoning | ToolInput | ToolCall | ToolResult | File | Source
 """What answer= may yield."""
-PARTS: Final = (str, Text, Reasoning, ToolCall, ToolResult, File, Source)
+PARTS: Final = (str, Text, Reasoning, ToolInput, ToolCall, ToolResult, File, Source)
 
 
 def media_type(file: File) -> str:

@@ -18,7 +18,7 @@ from voltmem.adapters.langchain import VoltMemMiddleware, to_langchain
 from voltmem.chat._agents import Ask
 from voltmem.chat._agents._shared import as_text, conversation, denied, file, refuse
 from voltmem.chat._context import Context
-from voltmem.chat._parts import Decision, Part, Reasoning, Source, Text, ToolCall, ToolResult, Waiting
+from voltmem.chat._parts import Decision, Part, Reasoning, Source, Text, ToolCall, ToolInput, ToolResult, Waiting
 from voltmem.models import Message
 
 _MODEL: Final = "model"
@@ -75,6 +75,8 @@ class _Reading:
         self._streamed: set[str | None] = {*state.get("streamed", ())}
         self._called: set[str] = {*state.get("called", ())}
         self._open: dict[str, ToolCall] = {}
+        # The id and the name of each call that is written, by its message and its place there.
+        self._written: dict[tuple[str | None, int | None], tuple[str, str]] = {}
         # A thread of its own: a checkpointer would add the whole conversation to that of the answer before.
         self.thread_id: str = state.get("thread", None) or uuid7()
         self._answers: list[str] = state.get("asked", [])
@@ -99,6 +101,17 @@ class _Reading:
                 return
             self._streamed.add(message.id)
             yield from _said(message)
+            if isinstance(message, AIMessageChunk):
+                yield from self._writing(message)
+
+    def _writing(self, message: AIMessageChunk) -> Iterator[ToolInput]:
+        """Yield the pieces of arguments. Only the first of a call has its id and the tool's name."""
+        for each in message.tool_call_chunks:
+            place = (message.id, each["index"])
+            if each["id"] and each["name"]:
+                self._written[place] = each["id"], each["name"]
+            if each["args"] and place in self._written:
+                yield ToolInput(*self._written[place], each["args"])
 
     def update(self, event: Any) -> Iterator[Part]:
         """Yield what a node has done: calls and results, and a message that no model has streamed."""

@@ -13,7 +13,7 @@ from voltmem.adapters.openai_agents._items import items_for_model
 from voltmem.chat._agents import Ask
 from voltmem.chat._agents._shared import conversation, denied, said
 from voltmem.chat._context import Context
-from voltmem.chat._parts import Part, Reasoning, Text, ToolCall, Waiting
+from voltmem.chat._parts import Part, Reasoning, Text, ToolCall, ToolInput, Waiting
 from voltmem.models import Message
 from voltmem.parts import responses
 from voltmem.parts._types import arguments
@@ -74,6 +74,7 @@ class Reading:
 
     def __init__(self) -> None:
         self._streamed: set[type] = set()
+        self._calls: dict[int, tuple[str, str]] = {}  # the id and the name of each call, by its place in the response
 
     def parts(self, event: Any) -> Iterator[Part]:
         """Yield the parts of an event."""
@@ -90,6 +91,11 @@ class Reading:
     def _raw(self, data: Any) -> Iterator[Part]:
         if data.type == "response.created":
             self._streamed.clear()
+            self._calls.clear()
+        elif data.type == "response.output_item.added" and data.item.type == "function_call":
+            self._calls[data.output_index] = (data.item.call_id, data.item.name)
+        elif data.type == "response.function_call_arguments.delta" and data.output_index in self._calls:
+            yield ToolInput(*self._calls[data.output_index], data.delta)
         elif data.type in _TEXT:
             yield Text(data.delta)
         elif data.type in _REASONING:

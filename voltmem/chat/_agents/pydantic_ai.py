@@ -20,6 +20,7 @@ from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import (
     BinaryContent,
     FilePart,
+    FinalResultEvent,
     FunctionToolCallEvent,
     FunctionToolResultEvent,
     ModelMessage,
@@ -35,6 +36,7 @@ from pydantic_ai.messages import (
     ThinkingPart,
     ThinkingPartDelta,
     ToolCallPart,
+    ToolCallPartDelta,
     ToolReturnPart,
 )
 from typing_extensions import TypeIs
@@ -43,7 +45,7 @@ from voltmem.adapters.pydantic_ai import VoltMemWindow, to_model_messages
 from voltmem.chat._agents import Ask
 from voltmem.chat._agents._shared import as_text, conversation, denied, refuse
 from voltmem.chat._context import Context
-from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolResult, Waiting
+from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolInput, ToolResult, Waiting
 from voltmem.models import Message
 from voltmem.parts._types import arguments
 
@@ -64,7 +66,7 @@ def asking(agent: object) -> Ask | None:
         if context.decisions:
             history += ModelMessagesTypeAdapter.validate_python(context.state)
             results = DeferredToolResults(approvals={each.call.id: _approval(each) for each in context.decisions})
-        has_text = False
+        has_text, written = False, _Arguments()
         async with agent.run_stream_events(
             message_history=history,
             deferred_tool_results=results,
@@ -72,6 +74,8 @@ def asking(agent: object) -> Ask | None:
             conversation_id=context.conversation_id,
         ) as events:
             async for event in events:
+                for piece in written.pieces(event):
+                    yield piece
                 for part in _end(event.result, begin, has_text) if is_end(event) else parts_of(event):
                     has_text = has_text or isinstance(part, Text)
                     yield part if isinstance(part, Waiting) else denied(part, context)
@@ -110,6 +114,30 @@ def parts_of(event: object) -> Iterator[Part]:
             yield from _returned(result)
         case _:
             pass
+
+
+class _Arguments:
+    """What a model writes as the arguments of its calls."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, ToolCallPart | NativeToolCallPart] = {}  # by the part's place in the response
+        self._first: dict[int, str] = {}  # what a call has from the start
+
+    def pieces(self, event: object) -> Iterator[ToolInput]:
+        """Yield the piece that an event brings. Calls that only give the agent's output are left out."""
+        match event:
+            case PartStartEvent(index=index, part=ToolCallPart() | NativeToolCallPart() as call):
+                self._calls[index] = call
+                self._first[index] = call.args if isinstance(call.args, str) else ""
+            case PartStartEvent(index=index):
+                self._calls.pop(index, None)
+            case FinalResultEvent(tool_call_id=str(id)):
+                self._calls = {index: call for index, call in self._calls.items() if call.tool_call_id != id}
+            case PartDeltaEvent(index=index, delta=ToolCallPartDelta(args_delta=str(text))) if index in self._calls:
+                call = self._calls[index]
+                yield ToolInput(call.tool_call_id, call.tool_name, self._first.pop(index, "") + text)
+            case _:
+                pass
 
 
 def _call(call: ToolCallPart | NativeToolCallPart) -> ToolCall:

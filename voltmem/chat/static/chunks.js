@@ -21,6 +21,12 @@ export function grown(parts, chunk) {
     case "reasoning-end":
       change(at((part) => part.state === "streaming"), () => ({ state: "done", seconds: chunk.providerMetadata?.voltmem?.seconds }));
       break;
+    case "tool-input-start":
+      made.push({ type: `tool-${chunk.toolName}`, toolCallId: chunk.toolCallId, state: "input-streaming", input: "" });
+      break;
+    case "tool-input-delta":
+      change(call, ({ input }) => ({ input: input + chunk.inputTextDelta }));
+      break;
     case "tool-input-available": // again for a call that was approved, and runs now
       if (call < 0) made.push({ type: `tool-${chunk.toolName}`, toolCallId: chunk.toolCallId });
       change(call < 0 ? made.length - 1 : call, () => ({ state: "input-available", input: chunk.input }));
