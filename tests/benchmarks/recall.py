@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import cycle
 from operator import mul
 from typing import Final, TypeAlias
 
@@ -271,9 +272,12 @@ def batched(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 # --- how long it takes --------------------------------------------------------------------------------------------
 
 
+_DIRECTIONS: Final = cycle([[random.gauss(0, 1) for _ in range(DIMENSIONS)] for _ in range(QUERIES)])
+
+
 async def at_random(texts: Sequence[str]) -> list[list[float]]:
-    """Return a vector for each text that has nothing to do with it."""
-    return [[random.gauss(0, 1) for _ in range(DIMENSIONS)] for _ in texts]
+    """Return a vector for each text that has nothing to do with it, drawn before: embedding is not measured."""
+    return [next(_DIRECTIONS) for _ in texts]
 
 
 AT_RANDOM: Final = Recall(embed=at_random, dimensions=DIMENSIONS, model="random")

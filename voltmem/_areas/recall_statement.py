@@ -37,7 +37,7 @@ _OF_TOOLS: Final = 0.1
 # ts_rank() of one word that occurs once. Of a word that occurs n times it is 1 + 1/4 + … + 1/n² times that.
 _RANK_OF_ONE: Final = 0.060792710185402664
 
-_ALIKE: Final = 15
+_ALIKE: Final = 12
 """Of the vectors whose sketches are the nearest to that of the text's, so many times the seeds are compared."""
 _SIMILAR: Final = 5
 """Of the vectors nearest to the text's, so many times the seeds are looked at: some are of hidden messages."""
