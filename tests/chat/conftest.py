@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, get_args
 from uuid import uuid4
 
 import pytest
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PHONE = 390, 844
 BELOW = "/inner/chat/"
 """A path at which the chat is mounted as well."""
+LESS = "/less/"
+"""A path at which it is mounted without what can be switched off."""
 
 
 class Model:
@@ -81,6 +83,8 @@ async def served() -> AsyncIterator[tuple[str, PostgresStorage]]:
         outer = FastAPI()
         outer.get("/shop", response_class=PlainTextResponse)(lambda: "The shop is open.")
         outer.mount(BELOW.rstrip("/"), made)
+        less = chat.app(storage, Model().answer, signed_in, without=get_args(chat.Feature), uploads=())
+        outer.mount(LESS.rstrip("/"), less)
         outer.mount("/", made)
         config = uvicorn.Config(outer, log_level="warning", timeout_graceful_shutdown=1)
         server = Server(config)

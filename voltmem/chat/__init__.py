@@ -26,6 +26,7 @@ from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
 from voltmem.chat._asking import OnFeedback, Rating
 from voltmem.chat._context import Context
+from voltmem.chat._features import Feature
 from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolInput, ToolResult
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Answer",
     "Context",
     "Decision",
+    "Feature",
     "File",
     "MakeTitle",
     "OnFeedback",

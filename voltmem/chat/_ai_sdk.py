@@ -79,6 +79,7 @@ async def _asked(asking: Asking, mine: UserStorage, chat: Chat) -> Feed:
         await mine.ensure_conversation({"id": chat.id})
     with one_at_a_time():
         if chat.trigger == "regenerate-message":
+            await asking.check_again(mine, chat.id, question.id)
             return await asking.answers.ask_again(mine, chat.id, question.id, model=model)
         return await asking.answers.ask(mine, chat.id, question, model=model)
 

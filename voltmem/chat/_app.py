@@ -30,6 +30,7 @@ from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._asking import Asking, OnFeedback, pace_of
 from voltmem.chat._assets import assets, version
+from voltmem.chat._features import Closed, Feature, check_features
 from voltmem.chat._routes import answer_routes, chat_routes
 from voltmem.chat._settings import Settings
 from voltmem.web import router
@@ -44,6 +45,7 @@ _MOST_OF_ALL: Final = 10_000
 _STATIC: Final = Path(__file__).parent / "static"
 # The page loads nothing from other sites, and scripts in a model's answer do not run.
 _POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+_PART: Final = re.compile(r"[ \t]*<!-- (\w+) -->\n(.*?)[ \t]*<!-- /\1 -->\n", re.DOTALL)
 _PLACE: Final = re.compile(r"\{(base|title|settings)\}")
 _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
@@ -63,6 +65,7 @@ def app(
     max_file_bytes: int = 20 * 2**20,
     answers_per_minute: int | None = None,
     on_feedback: OnFeedback | None = None,
+    without: Sequence[Feature] = (),
     allowed_hosts: Sequence[str] | None = None,
 ) -> ASGIApp:
     """
@@ -89,6 +92,8 @@ def app(
         on_feedback: Called with the user's id, the conversation's id, the answer's id and ``"positive"``,
             ``"negative"`` or None when somebody rates an answer. The answer's metadata has it as
             ``{"feedback": {"type": "positive"}}``.
+        without: What the chat is without, such as ``["sharing", "export"]``: neither on the page nor over HTTP. See
+            ``Feature``. Files are switched off by ``uploads=()``, and the choice of a model by naming one only.
         allowed_hosts: The host names that the page is asked by, ``"*.example.com"`` for all below one; None: any. A
             server on one's own machine names them, against DNS rebinding.
 
@@ -100,7 +105,8 @@ def app(
         InvalidOptionError: *answer* takes other arguments, or is an agent that stores the conversation itself; the
             storage or *user* are none; or the value of another option is invalid.
     """
-    settings = Settings(title, logo, accent, suggestions, models, uploads, max_file_bytes)
+    settings = Settings(title, logo, accent, suggestions, models, uploads, max_file_bytes, check_features(without))
+    closed = Closed([*settings.without, *([] if uploads else ["uploads"])])
     answers = Answers(storage, Answering(answer), make_title)
     asking = Asking(answers, settings, pace_of(answers_per_minute), on_feedback)
 
@@ -114,8 +120,10 @@ def app(
     )
     if allowed_hosts is not None:
         made.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(allowed_hosts))
-    made.include_router(router(storage, user, max_file_bytes=max_file_bytes), prefix="/api")
-    of_users = [Depends(sign_in(storage, user)), Depends(read_when_signed_in)]
+    user = closed.signed_in(user)
+    are_open = [Depends(closed.check_route)]
+    made.include_router(router(storage, user, max_file_bytes=max_file_bytes), prefix="/api", dependencies=are_open)
+    of_users = [*are_open, Depends(sign_in(storage, user)), Depends(read_when_signed_in)]
     cap = Cap(_MOST_OF_A_USER, _MOST_OF_ALL)
     for routes in (chat_routes(asking, cap), answer_routes(asking), ai_sdk_routes(asking, cap)):
         made.include_router(routes, prefix="/api", dependencies=of_users)
@@ -148,6 +156,9 @@ def _pages(settings: Settings) -> APIRouter:
     def page(request: Request) -> HTMLResponse:
         return _page(request, "index.html", settings)
 
+    if "sharing" in settings.without:
+        return routes
+
     @routes.get("/shared/{token}")
     def shared_page(request: Request) -> HTMLResponse:
         """Return the page that a public link leads to. It needs no user, and asks the API for what the link shows."""
@@ -163,5 +174,6 @@ def _page(
     base = request.scope.get("root_path", "").rstrip("/") + "/"
     filled = {"base": base, "title": settings.title, "settings": to_json(settings.shown())}
     text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}static/", f"{{base}}static/{version()}/")
+    text = _PART.sub(lambda found: "" if found[1] in settings.without else found[2], text)
     text = _PLACE.sub(lambda found: escape(filled[found[1]]), text)
     return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", **headers})

@@ -73,6 +73,20 @@ class Asking:
         if self.pace is not None:
             self.pace.check(mine.user_id)
 
+    async def check_again(self, mine: UserStorage, conversation_id: str, question_id: str) -> None:
+        """
+        Check that a stored question may be answered again. Raises HTTPException 403 where that would begin a branch.
+
+        Without branches, only a question that has no complete answer may.
+        """
+        if "branches" not in self.settings.without:
+            return
+        if any(each.question_id == question_id for each in await self.answers.unfinished(mine, conversation_id)):
+            return
+        last = await mine.conversation(conversation_id).messages(limit=1)
+        if not last or last[-1].id != question_id:
+            raise HTTPException(403, "This question has its answer, and this chat is without branches.")
+
     async def rate(self, mine: UserStorage, conversation_id: str, answer_id: str, rating: Rating | None) -> None:
         """Store what somebody says of an answer, and tell the application."""
         feedback: JsonObject | None = None if rating is None else {"type": rating}

@@ -151,6 +151,7 @@ async def _asked(asking: Asking, mine: UserStorage, question: Question) -> Feed:
     asking.admit(mine)
     with one_at_a_time():
         if question.text is None:
+            await asking.check_again(mine, question.conversation_id, question.message_id)
             return await asking.answers.ask_again(mine, question.conversation_id, question.message_id, model=model)
         _check_asked(asking.settings, question)
         message = Message(id=question.message_id, role="user", content=_content(question.text, question.files))

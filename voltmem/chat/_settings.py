@@ -31,6 +31,7 @@ class Settings:
     models: Sequence[str] = ()
     uploads: Sequence[str] = ()
     max_file_bytes: int = 0
+    without: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         _check_text("title", self.title)
@@ -59,6 +60,7 @@ class Settings:
         suggestions: list[JsonValue] = [*self.suggestions]
         models: list[JsonValue] = [*self.models]
         uploads: list[JsonValue] = [*self.uploads]
+        without: list[JsonValue] = [*sorted(self.without)]
         return {
             "title": self.title,
             "logo": self.logo,
@@ -67,6 +69,7 @@ class Settings:
             "models": models,
             "uploads": uploads,
             "maxFileBytes": self.max_file_bytes,
+            "without": without,
         }
 
 

@@ -3,24 +3,25 @@
 import { addressOf, base, go } from "./addresses.js";
 import * as api from "./api.js";
 import { element, focusedElement } from "./dom.js";
+import { has, offered } from "./features.js";
 import { toggle } from "./selection.js";
 import { receive, removed, titleOf } from "./store.js";
 import { later, showError, toast } from "./toast.js";
 
 /** Return the entries of a conversation's menu at a place. rename is called to edit the title in place. */
-export const actionsFor = (item, rename, place) => (item.deletedAt ? actionsInTrash(item) : actionsInList(item, rename, place));
+export const actionsFor = (item, rename, place) => offered(item.deletedAt ? actionsInTrash(item) : actionsInList(item, rename, place));
 
 const actionsInList = (item, rename, place) => [
   { name: "Rename", icon: "rename", onSelect: rename },
   { name: item.pinned ? "Unpin" : "Pin", icon: item.pinned ? "unpin" : "pin", onSelect: () => pin(item) },
-  { name: "Move to a folder …", icon: "folder", onSelect: () => chooseFolder(place, [item]) },
+  { name: "Move to a folder …", icon: "folder", onSelect: () => chooseFolder(place, [item]), feature: "folders" },
   { name: "Select", icon: "select", onSelect: () => toggle(item.id) },
   { name: "Open in a new tab", icon: "open", onSelect: () => open(addressOf(item.id), "_blank") },
-  { name: "Share …", icon: "share", onSelect: () => later(import("./share.js"), ({ openShare }) => openShare(item)), isFirst: true },
-  { name: "Export as Markdown", icon: "download", onSelect: () => download(item, "md") },
-  { name: "Export as JSON", icon: "code", onSelect: () => download(item, "json") },
-  { name: item.archived ? "Unarchive" : "Archive", icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item), isFirst: true },
-  { name: "Delete", icon: "delete", onSelect: () => remove(item), isDangerous: true },
+  { name: "Share …", icon: "share", onSelect: () => later(import("./share.js"), ({ openShare }) => openShare(item)), isFirst: true, feature: "sharing" },
+  { name: "Export as Markdown", icon: "download", onSelect: () => download(item, "md"), isFirst: !has("sharing"), feature: "export" },
+  { name: "Export as JSON", icon: "code", onSelect: () => download(item, "json"), feature: "export" },
+  { name: item.archived ? "Unarchive" : "Archive", icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item), isFirst: true, feature: "archive" },
+  { name: "Delete", icon: "delete", onSelect: () => remove(item), isDangerous: true, isFirst: !has("archive"), feature: "deletion" },
 ];
 
 const actionsInTrash = (item) => [
@@ -52,6 +53,7 @@ async function archive(item) {
 /** Delete a conversation; for good, if it is in the trash. */
 export async function remove(item) {
   if (item.deletedAt) return purge(item);
+  if (!has("deletion")) return;
   const path = addressOf(item.id);
   const wasOpen = location.pathname === path; // now: the event of the deletion may close it before the answer is here
   try {

@@ -4,6 +4,7 @@ import { addressOf } from "./addresses.js";
 import { chooseFolder, reopen } from "./actions.js";
 import * as api from "./api.js";
 import { byId, element, focusedElement, iconButton } from "./dom.js";
+import { has } from "./features.js";
 import { focusList } from "./sections.js";
 import { clearSelection } from "./selection.js";
 import { receive, removed } from "./store.js";
@@ -27,12 +28,13 @@ export function showBar(items) {
 }
 
 const inList = (items) => [
-  iconButton("folder", "Move to a folder", (event) => chooseFolder(event.currentTarget, items, end), { "aria-haspopup": "menu" }),
-  items[0]?.archived
-    ? iconButton("unarchive", "Unarchive", () => archive(items, false))
-    : iconButton("archive", "Archive", () => archive(items, true)),
-  iconButton("delete", "Delete", () => remove(items)),
-];
+  has("folders") && iconButton("folder", "Move to a folder", (event) => chooseFolder(event.currentTarget, items, end), { "aria-haspopup": "menu" }),
+  has("archive") &&
+    (items[0]?.archived
+      ? iconButton("unarchive", "Unarchive", () => archive(items, false))
+      : iconButton("archive", "Archive", () => archive(items, true))),
+  has("deletion") && iconButton("delete", "Delete", () => remove(items)),
+].filter(Boolean);
 
 const inTrash = (items) => [
   iconButton("undo", "Restore", () => restore(items)),
@@ -81,6 +83,7 @@ async function archive(items, isWanted) {
 /** Delete the selected conversations, with one way back. */
 export async function remove(items) {
   if (items[0]?.deletedAt) return purge(items);
+  if (!has("deletion")) return;
   const open = items.map(({ id }) => addressOf(id)).find((path) => path === location.pathname);
   end();
   const done = await each(items, async ({ id }) => {

@@ -2,6 +2,7 @@
 
 import { byId } from "./dom.js";
 import { openSidebar, toggleSidebar } from "./drawer.js";
+import { has, offered } from "./features.js";
 import { focusSearch, openMonths, show } from "./sidebar.js";
 import { later } from "./toast.js";
 
@@ -16,18 +17,18 @@ export function startCommands(page, actions) {
   contextual = actions;
   const palette = () => later(import("./palette.js"), async ({ openPalette }) => openPalette(await allCommands(), page));
   const search = () => (openSidebar(), focusSearch());
-  commands = [
+  commands = offered([
     { name: "New chat", icon: "compose", keys: "Mod+Shift+O", run: page.newChat },
-    { name: "Search and commands", icon: "search", keys: "Mod+K", run: palette, isPalette: true },
-    { name: "Search in the sidebar", icon: "search", keys: "/", run: search },
+    { name: has("search") ? "Search and commands" : "Commands", icon: "search", keys: "Mod+K", run: palette, isPalette: true },
+    { name: "Search in the sidebar", icon: "search", keys: "/", run: search, feature: "search" },
     { name: "Open or close the sidebar", icon: "sidebar", keys: "Mod+B", run: toggleSidebar },
-    { name: "Archived conversations", icon: "archive", run: () => (openSidebar(), show("archived")) },
-    { name: "Trash", icon: "delete", run: () => (openSidebar(), show("trash")) },
+    { name: "Archived conversations", icon: "archive", run: () => (openSidebar(), show("archived")), feature: "archive" },
+    { name: "Trash", icon: "delete", run: () => (openSidebar(), show("trash")), feature: "trash" },
     { name: "Jump to a month", icon: "calendar", run: () => (openSidebar(), openMonths()) },
-    { name: "New folder", icon: "folder", run: () => (openSidebar(), later(import("./folders.js"), ({ make }) => make())) },
+    { name: "New folder", icon: "folder", run: () => (openSidebar(), later(import("./folders.js"), ({ make }) => make())), feature: "folders" },
     { name: "Change the theme", icon: "system", run: page.changeTheme },
     { name: "Keyboard shortcuts", icon: "keyboard", keys: "?", run: showShortcuts },
-  ];
+  ]);
   byId("shortcuts").addEventListener("click", showShortcuts);
   document.addEventListener("keydown", (event) => {
     const command = commands.find(({ keys }) => keys && isPressed(event, keys));

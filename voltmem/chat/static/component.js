@@ -8,6 +8,7 @@
 
 import { base, conversationAt, setNavigate } from "./addresses.js";
 import { setRoot } from "./dom.js";
+import { readFeatures } from "./features.js";
 
 const STYLES = ["tokens", "frame", "sidebar", "dialog"];
 const PARTS = ["sidebar", "menu", "toasts", "announcer"];
@@ -91,6 +92,7 @@ async function parts() {
   const response = await fetch(base);
   if (!response.ok) throw new Error(`${base} answered with ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  readFeatures(page);
   const head = Object.assign(document.createElement("slot"), { name: "head" });
   page.querySelector(".sidebar-head").replaceWith(head);
   page.querySelectorAll(LEFT_OUT).forEach((each) => each.remove());

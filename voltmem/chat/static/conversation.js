@@ -4,8 +4,9 @@ import { addressOf, base } from "./addresses.js";
 import { answerIn, follow } from "./answers.js";
 import * as api from "./api.js";
 import { restoreAttachments } from "./attachments.js";
-import { moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
+import { focusComposer, moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
+import { has } from "./features.js";
 import { loadMarkdown } from "./markdown.js";
 import { MessageView, isShown, textOf, textParts } from "./message.js";
 import { Note, noteOf } from "./notes.js";
@@ -270,7 +271,7 @@ async function edit(question, text) {
 
 /** Open the last question in its edit box. Returns whether there is one. */
 export function editLast() {
-  const question = messages.findLast((message) => message.role === "user" && views.has(message.id));
+  const question = has("branches") && messages.findLast((message) => message.role === "user" && views.has(message.id));
   if (question) views.get(question.id).edit();
   return Boolean(question);
 }
@@ -333,6 +334,7 @@ async function followed(conversationId, question, send = null, before = null) {
     setBusy(true);
     now();
     if (send) toEnd();
+    if (document.activeElement === document.body) focusComposer(); // the button that was pressed is gone
     announce("Answering");
   };
   try {
@@ -393,10 +395,11 @@ async function rate(answer, type) {
   }
 }
 
-async function choose(messageId) {
+async function choose(messageId, label) {
   try {
     await api.choose(id, messageId);
     await synchronize(id);
+    views.get(messageId)?.focusButton(label);
   } catch (error) {
     showError(error);
   }

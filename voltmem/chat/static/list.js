@@ -1,6 +1,7 @@
 // The list of conversations: grouped as by the server, loaded while scrolling, and kept in order after each change.
 
 import { byId, element, whenNear } from "./dom.js";
+import { has } from "./features.js";
 import { folderSections, loadFolders, startFolders } from "./folders.js";
 import { act } from "./menus.js";
 import { draw, setOpen } from "./sections.js";
@@ -36,7 +37,7 @@ let checkAgain = () => {};
 
 /** Reload the list down to the visible rows. Rows below them are loaded again when they are scrolled to. */
 export async function reload() {
-  if (view === VIEWS.all) loadFolders();
+  if (view === VIEWS.all && has("folders")) loadFolders();
   const [wanted, items, newer] = [Math.max(rowsInView(), PAGE), [], []];
   let page;
   do {
@@ -180,5 +181,5 @@ function showViewHead() {
   byId("view-head").hidden = view === VIEWS.all;
   byId("view-name").textContent = view.name ?? "";
   byId("empty-trash").hidden = true;
-  for (const name of ["archived", "trash"]) byId(`show-${name}`).setAttribute("aria-pressed", String(view === VIEWS[name]));
+  for (const name of ["archived", "trash"]) byId(`show-${name}`)?.setAttribute("aria-pressed", String(view === VIEWS[name]));
 }

@@ -3,6 +3,7 @@
 import { approvals } from "./approvals.js";
 import { copyText } from "./clipboard.js";
 import { arrange, byId, element, iconButton } from "./dom.js";
+import { has } from "./features.js";
 import { Parts } from "./parts.js";
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -33,7 +34,8 @@ export class MessageView {
   #isEditing = false;
 
   /** Handlers: {edit, regenerate, fork}, called with the message. edit is also called with the text, and resolves to
-   * whether it was stored. choose is called with the id of the message whose branch is wanted. */
+   * whether it was stored. choose is called with the id of the message whose branch is wanted, and the
+   * button's name. */
   constructor(message, handlers) {
     this.handlers = handlers;
     this.element = element(
@@ -59,7 +61,15 @@ export class MessageView {
     const asked = asks ? approvals(message.parts, (decisions) => this.handlers.decide(message, decisions)) : [];
     const parts = this.#parts.show(timed(message), message.role, isStreaming);
     arrange(this.#body, [...parts, ...(isStreaming ? [] : this.#outcome()), ...asked]);
+    const focused = this.#actions.contains(document.activeElement) && document.activeElement.ariaLabel;
     this.#actions.replaceChildren(...(isStreaming ? [] : this.#buttons()));
+    if (focused) this.focusButton(focused);
+  }
+
+  /** Move the focus to one of the buttons; if that can't be pressed, to one beside it. */
+  focusButton(label) {
+    const button = this.#actions.querySelector(`[aria-label="${label}"]`);
+    (button?.disabled ? button.parentElement.querySelector("button:enabled") : button)?.focus();
   }
 
   /** Return what became of the answer, if it is not complete. */
@@ -77,7 +87,7 @@ export class MessageView {
     if (!this.branch) return [];
     const [ids, place] = [this.branch, this.branch.indexOf(this.message.id)];
     const button = (name, label, id) =>
-      iconButton(name, label, () => this.handlers.choose(id), { disabled: id === undefined, class: "icon-button branch-button" });
+      iconButton(name, label, () => this.handlers.choose(id, label), { disabled: id === undefined, class: "icon-button branch-button" });
     return [
       element(
         "span",
@@ -96,18 +106,18 @@ export class MessageView {
 
   #buttons() {
     const copy = iconButton("copy", "Copy", () => copyText(copy, textOf(this.message)));
+    const isQuestion = this.message.role === "user";
     // The second click of a double click would act on the page that the first one opened.
     const button = (name, label, act) => iconButton(name, label, (event) => event.detail < 2 && act(this.message));
     return [
       ...this.#branches(),
       ...(textOf(this.message) ? [copy] : []),
-      this.message.role === "user"
-        ? button("rename", "Edit", () => this.edit())
-        : button("regenerate", "Answer again", this.handlers.regenerate),
-      ...(this.message.role === "assistant" ? [this.#rating("good", "Good answer", "positive"), this.#rating("bad", "Bad answer", "negative")] : []),
-      button("fork", "Fork from here", this.handlers.fork),
+      has("branches") &&
+        (isQuestion ? button("rename", "Edit", () => this.edit()) : button("regenerate", "Answer again", this.handlers.regenerate)),
+      ...(isQuestion || !has("feedback") ? [] : [this.#rating("good", "Good answer", "positive"), this.#rating("bad", "Bad answer", "negative")]),
+      has("forks") && button("fork", "Fork from here", this.handlers.fork),
       element("time", { datetime: this.message.createdAt }, TIME.format(new Date(this.message.createdAt))),
-    ];
+    ].filter(Boolean);
   }
 
   /** Show an edit box in place of the question. Enter sends the new text, Escape cancels. */

@@ -1,6 +1,7 @@
 // Pages of messages, and what is known about them beside.
 
 import * as api from "./api.js";
+import { has } from "./features.js";
 
 export const PAGE = 30;
 
@@ -29,7 +30,7 @@ export async function around(conversationId, messageId) {
 
 /** Load what became of the questions without a complete answer (statuses), and the branches of messages (branches). */
 export async function rest(conversationId) {
-  const [answers, points] = await Promise.all([api.unfinished(conversationId), api.branches(conversationId)]);
+  const [answers, points] = await Promise.all([api.unfinished(conversationId), has("branches") ? api.branches(conversationId) : []]);
   const statuses = new Map(answers.reverse().map(({ questionId, status }) => [questionId, status]));
   const branches = new Map(
     points.flatMap(({ messageIds }) => (messageIds.length > 1 ? messageIds.map((id) => [id, messageIds]) : [])),

@@ -4,6 +4,7 @@ import { addressOf } from "./addresses.js";
 import * as api from "./api.js";
 import { openDialog } from "./dialog.js";
 import { announce, element, icon, marked } from "./dom.js";
+import { has } from "./features.js";
 import { folderOf, tagOf } from "./foldertags.js";
 import { filter, parsed, unfinished } from "./query.js";
 import { titleOf } from "./store.js";
@@ -11,7 +12,8 @@ import { showError } from "./toast.js";
 
 const PAUSE = 120; // milliseconds after the last key
 const [RECENT, FOUND] = [6, 20];
-const HINT = "Words, “phrases”, -without, tag:, in: a folder, before: 2026-03-01";
+const HINT = has("search") ? `Words, “phrases”, -without, tag:, ${has("folders") ? "in: a folder, " : ""}before: 2026-03-01` : "";
+const NAME = has("search") ? "Search and commands" : "Commands";
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
 let count = 0;
@@ -21,11 +23,12 @@ export function openPalette(commands, page) {
   const list = element("div", { id: `palette-${(count += 1)}`, class: "palette-list", role: "listbox", "aria-label": "Results" });
   const box = element("input", {
     class: "palette-box", type: "text", role: "combobox", dir: "auto", maxlength: "300", autocomplete: "off", spellcheck: "false", enterkeyhint: "go",
-    placeholder: "Search, or type a command", "aria-label": "Search conversations, messages and commands",
+    placeholder: has("search") ? "Search, or type a command" : "Type a command",
+    "aria-label": has("search") ? "Search conversations, messages and commands" : NAME,
     "aria-expanded": "true", "aria-controls": list.id, "aria-autocomplete": "list", autofocus: true,
   });
   const hint = element("p", { class: "palette-hint" }, HINT);
-  const dialog = openDialog("Search and commands", [element("div", { class: "palette-head" }, icon("search"), box), list, hint], {
+  const dialog = openDialog(NAME, [element("div", { class: "palette-head" }, icon("search"), box), list, hint], {
     kind: "palette",
     onClose: () => (clearTimeout(timer), request?.abort()),
   });
@@ -113,6 +116,7 @@ export function openPalette(commands, page) {
 }
 
 function hintFor(text) {
+  if (!has("search")) return HINT;
   const query = parsed(text);
   if (query.isUnclear && !unfinished(text)) return "before: takes a date: 2026-03-01, 2026-03 or 2026";
   return query.tag && query.in ? "Of tag: and in:, only in: counts" : HINT;
@@ -131,7 +135,7 @@ const keysOf = ({ keys }) => keys?.replace("Mod", IS_APPLE ? "⌘" : "Ctrl");
 /** Return the folders or tags that complete the filter that is being typed. */
 function completions(text, tags) {
   const typed = unfinished(text);
-  if (!typed) return [];
+  if (!typed || !has("search")) return [];
   const [name, picture] = typed.name === "in" ? ["Folders", "folder"] : ["Tags", "tag"];
   const folders = new Map(tags.map(({ tag }) => [tag, folderOf({ tags: [tag] })]));
   const names = typed.name === "in" ? [...folders.values()].filter(Boolean) : [...folders.keys()].filter((tag) => !folders.get(tag));
@@ -142,7 +146,7 @@ function completions(text, tags) {
 
 /** Search, and return the groups of conversations and messages. Without words, list conversations. */
 async function results(text, signal) {
-  const query = parsed(text);
+  const query = has("search") || !text.trim() ? parsed(text) : { isUnclear: true };
   const tag = query.in ? tagOf(query.in) : query.tag;
   const before = query.before?.toISOString();
   if (!query.words) {

@@ -2,13 +2,14 @@
 
 import { openDialog } from "./dialog.js";
 import { element } from "./dom.js";
+import { has } from "./features.js";
 
 const IN_THE_LIST = [
   ["Next or previous row", "↑", "↓"],
   ["First or last row", "Home", "End"],
   ["The row’s menu; open a folder", "→"],
   ["Rename", "F2"],
-  ["Delete", "Delete"],
+  ...(has("deletion") ? [["Delete", "Delete"]] : []),
   ["Select a row", "Mod+Space"],
   ["Select several rows", "Shift+↑", "Shift+↓"],
   ["Select all", "Mod+A"],
@@ -19,7 +20,7 @@ const IN_A_CONVERSATION = [
   ["Send", "Enter"],
   ["New line", "Shift+Enter"],
   ["Stop the answer", "Esc"],
-  ["Edit the last question", "↑"],
+  ...(has("branches") ? [["Edit the last question", "↑"]] : []),
   ["Next or previous match", "F3", "Shift+F3"],
 ];
 

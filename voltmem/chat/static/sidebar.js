@@ -1,6 +1,7 @@
 // The sidebar: what the chat's page and <voltmem-sidebar> have in common.
 
 import { byId } from "./dom.js";
+import { has } from "./features.js";
 import { reload, showView, startList } from "./list.js";
 import { later } from "./toast.js";
 
@@ -8,12 +9,12 @@ let clearSearch = () => {};
 
 export async function startSidebar() {
   startList();
-  for (const view of ["all", "archived", "trash"]) byId(`show-${view}`).addEventListener("click", () => show(view));
+  for (const view of ["all", "archived", "trash"]) byId(`show-${view}`)?.addEventListener("click", () => show(view));
   byId("jump").addEventListener("click", openMonths);
   await reload();
   // After the first list is there: what is needed as soon as somebody does something.
-  later(import("./search.js"), (search) => ((clearSearch = search.clear), search.startSearch()));
-  later(import("./drag.js"), ({ startDrag }) => startDrag());
+  if (has("search")) later(import("./search.js"), (search) => ((clearSearch = search.clear), search.startSearch()));
+  if (has("folders")) later(import("./drag.js"), ({ startDrag }) => startDrag());
   Promise.all([import("./menu.js"), import("./actions.js")]).catch(() => {}); // tried again when they are needed
 }
 
