@@ -1899,9 +1899,9 @@ class Storage:
         Return the title of a shared conversation and one page of its messages, oldest first.
 
         No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned,
-        and their pictures and other files: by address, or named in the text where a message has the bytes itself. There
-        are no system messages, tools, reasoning or metadata, and no ids except those of messages and files. Files:
-        get_shared_file(), read_shared_file().
+        the pages that they name as sources, and their pictures and other files: by address, or named in the text where
+        a message has the bytes itself. There are no system messages, tools, reasoning or metadata, and no ids except
+        those of messages and files. Files: get_shared_file(), read_shared_file().
 
         Args:
             token: The token of the link. None is returned for an unknown token, a revoked link and a deleted

@@ -55,6 +55,12 @@ class Model:
             if "call" in messages[-1].text:
                 yield chat.ToolInput("k1", "weather", '{"city": "Os')
             await asyncio.Event().wait()
+        if "cite" in messages[-1].text:
+            yield "It rains [1]"
+            yield chat.Source(FORECAST, "The forecast")
+            yield " and [pours](https://www.yr.no/x) [2]."
+            yield chat.Source("https://www.yr.no/x")
+            await asyncio.Event().wait()
         if "break" in messages[-1].text:
             raise RuntimeError("out of order")
         if "fail" in messages[-1].text:
@@ -71,7 +77,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def signed_in(x_user: Annotated[str, Header()]) -> str:
+def signed_in(x_user: Annotated[str | None, Header()] = None) -> str | None:
     return x_user
 
 

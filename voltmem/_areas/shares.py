@@ -58,17 +58,20 @@ class SharedConversation(Model):
     title: String | None
     """The current title; None: it has none."""
     messages: list[Message]
-    """The messages, oldest first: text, or a list of text and file parts."""
+    """The messages, oldest first: text, or a list of text, file and source parts."""
     next_cursor: str | None
     """The cursor of the next page, for after=; None on the last page."""
 
 
 def as_shared(message: Message) -> Message | None:
-    """Return a plain message with the text and the files, and no metadata; None if it has neither."""
+    """Return a plain message with the text, the files and the sources, no metadata; None if it has no text or file."""
     spoken_parts: list[said.Part] = []
     files: list[said.Part] = []
+    sources: list[said.Part] = []
     for part in said.parts(message):
-        if not isinstance(part, said.File):
+        if isinstance(part, said.Source) and part.url.startswith(_SHOWN[1:]):
+            sources.append(said.Source(part.url, part.title))
+        elif not isinstance(part, said.File):
             spoken_parts.append(part)
         elif part.url.startswith(_SHOWN):
             files.append(said.File(part.media_type, part.name, part.url))
@@ -79,7 +82,7 @@ def as_shared(message: Message) -> Message | None:
     if not shown:
         return None
     fields = {name: getattr(message, name) for name in Message.model_fields}
-    return construct_unchecked(Message, {**fields, "metadata": {}}).saying(shown)
+    return construct_unchecked(Message, {**fields, "metadata": {}}).saying([*shown, *sources])
 
 
 # Bytes within a message are not shown, and other addresses are not a browser's.
@@ -242,9 +245,9 @@ class Shares(Area):
         Return the title of a shared conversation and one page of its messages, oldest first.
 
         No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned,
-        and their pictures and other files: by address, or named in the text where a message has the bytes itself. There
-        are no system messages, tools, reasoning or metadata, and no ids except those of messages and files. Files:
-        get_shared_file(), read_shared_file().
+        the pages that they name as sources, and their pictures and other files: by address, or named in the text where
+        a message has the bytes itself. There are no system messages, tools, reasoning or metadata, and no ids except
+        those of messages and files. Files: get_shared_file(), read_shared_file().
 
         Args:
             token: The token of the link. None is returned for an unknown token, a revoked link and a deleted

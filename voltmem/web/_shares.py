@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from voltmem._values import is_storable
 from voltmem.models import Message
-from voltmem.parts import File, parts
+from voltmem.parts import File, Source, parts
 from voltmem.parts._types import FILE_URL
 from voltmem.web._addresses import address_of
 from voltmem.web._bodies import Given
@@ -78,6 +78,14 @@ class SharedFile(Answer):
     """The name of the file; empty if it has none."""
 
 
+class SharedSource(Answer):
+    """A page that an answer of a shared conversation refers to."""
+
+    url: str
+    title: str
+    """Its title; empty if it has none."""
+
+
 class SharedMessage(Answer):
     """A message of a shared conversation."""
 
@@ -86,6 +94,7 @@ class SharedMessage(Answer):
     """user or assistant."""
     content: str
     files: list[SharedFile]
+    sources: list[SharedSource]
     created_at: Time
 
 
@@ -142,7 +151,9 @@ async def revoke_share(mine: Mine, token: Token) -> None:
 async def get_shared(
     storage: Anybodys, request: Request, token: Token, limit: Limit = 100, after: MessageCursor = None
 ) -> Response:
-    """Get a shared conversation: text and files of user and assistant messages. Needs no sign-in, names no user."""
+    """
+    Get a shared conversation: text, files and sources of user and assistant messages. Needs no sign-in, names no user.
+    """
     found = await storage.get_shared_conversation(token, limit=limit, after=after)
     if found is None:
         raise not_found()
@@ -161,5 +172,6 @@ def _shown(message: Message, files: str) -> SharedMessage:
             for part in parts(message)
             if isinstance(part, File)
         ],
+        sources=[SharedSource(url=part.url, title=part.title) for part in parts(message) if isinstance(part, Source)],
         created_at=message.created_at,
     )

@@ -37,7 +37,7 @@ const SPEAKERS = { user: "You", assistant: "Assistant", system: "System" };
 
 function asMarkdown(item, messages) {
   const sections = messages.flatMap(({ role, createdAt, parts }) => {
-    const said = parts.map(written).filter(Boolean);
+    const said = [...parts.map(written), asList(parts.filter(isSource))].filter(Boolean);
     return said.length ? [`## ${SPEAKERS[role] ?? role} · ${TIME.format(new Date(createdAt))}`, ...said] : [];
   });
   return [`# ${titleOf(item)}`, ...sections].join("\n\n") + "\n";
@@ -49,12 +49,16 @@ function written(part) {
   if (part.type === "reasoning") return part.text && quoted(`*Reasoning:* ${part.text}`);
   if (part.type === "file") return link(part.filename || part.mediaType, part.url.startsWith("data:") ? null : part.url);
   if (part.type === "data-file") return `[${part.data.filename ?? part.data.mediaType ?? "A file"}]`;
-  if (part.type === "source-url") return link(part.title || part.url, part.url);
-  if (part.type === "source-document") return `[${part.title || "A document"}]`;
   if (!part.toolCallId) return "";
   const values = [part.input, part.errorText ?? part.output].filter((value) => value !== undefined && value !== null);
   return [`**${part.toolName ?? part.type.slice("tool-".length)}**`, ...values.map(asCode)].join("\n\n");
 }
+
+const isSource = ({ type }) => type.startsWith("source-");
+
+/** Return the sources as a list whose numbers are those in the text. */
+const asList = (sources) =>
+  sources.map(({ title, url }, place) => `${place + 1}. ${url ? link(title || url, url) : `[${title || "A document"}]`}`).join("\n");
 
 const quoted = (text) => text.replace(/^/gm, "> ");
 const link = (name, address) => (address ? `[${name}](<${new URL(address, location)}>)` : `[${name}]`);

@@ -2,7 +2,7 @@
 
 import { element, icon } from "./dom.js";
 import { linkTo } from "./links.js";
-import { Markdown } from "./markdown.js";
+import { Markdown, loadMarkdown } from "./markdown.js";
 
 const STATES = {
   "input-streaming": "Calling",
@@ -18,16 +18,33 @@ const STATES = {
 export class Parts {
   #texts = []; // by the part's place: { type, made: Markdown, shown }
   #tools = []; // by the part's place: { said, shown }
+  #section = null; // the list of the sources
+  #sources = null; // what writes it, once that is loaded
 
   /** Return the elements that show the parts. A part without a meaning for people has none, nor one that is broken. */
   show(parts, role, isGrowing) {
-    return parts.flatMap((part, place) => {
+    const shown = parts.flatMap((part, place) => {
       try {
         return this.#elements(part, role, place, isGrowing && place === parts.length - 1);
       } catch {
         return [];
       }
     });
+    const sources = parts.filter(({ type }) => type.startsWith("source-"));
+    return sources.length ? [...shown, this.#list(sources)] : shown;
+  }
+
+  /** Return the list of the sources. What writes it, and the links to it in the texts, is loaded with the first one. */
+  #list(sources) {
+    this.#section ??= element("section", { class: "sources", role: "doc-endnotes", "aria-label": "Sources" });
+    const texts = this.#texts.flatMap(({ type, made }) => (type === "text" ? [made.element] : []));
+    if (this.#sources) this.#sources.show(sources, texts);
+    else
+      Promise.all([import("./sources.js"), loadMarkdown()]).then(([{ Sources }]) => {
+        this.#sources ??= new Sources(this.#section);
+        this.#sources.show(sources, texts);
+      }, () => {});
+    return this.#section;
   }
 
   #elements(part, role, place, isGrowing) {
@@ -40,10 +57,6 @@ export class Parts {
         return [file(part)];
       case "data-file":
         return [chip(part.data.filename ?? part.data.mediaType ?? "A file")];
-      case "source-url":
-        return [chip(part.title ?? part.url, part.url)];
-      case "source-document":
-        return [chip(part.title || "A document")];
       default:
         return part.toolCallId ? [this.#tool(part, place)] : [];
     }

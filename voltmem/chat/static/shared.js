@@ -18,13 +18,15 @@ try {
   }
 } catch (error) {
   const text = error.status === 404 ? "This link doesn’t lead anywhere: it is wrong, or it was revoked." : error.message;
+  byId("title").textContent = document.title;
   log.append(element("p", { class: "failure" }, text));
 }
 
-function message({ role, content, files }) {
+function message({ role, content, files, sources }) {
   const parts = [
     ...files.map(({ url, mediaType, name }) => ({ type: "file", url, mediaType, filename: name || undefined })),
     ...(content ? [{ type: "text", text: content }] : []),
+    ...sources.map((source) => ({ type: "source-url", ...source })),
   ];
   const body = element("div", { class: "body", dir: "auto" }, ...new Parts().show(parts, role));
   const name = role === "user" ? "Question" : "Answer";
