@@ -31,7 +31,7 @@ function expected(html) {
   const inert = html.replaceAll(/<(\/?)(style|script)/gi, "<$1not-$2").replaceAll(/ (style|on\w+)=/g, " not-$1=");
   const made = new DOMParser().parseFromString(inert, "text/html").body;
   for (const heading of made.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
-    const level = Math.min(Number(heading.tagName[1]) + 2, 6);
+    const level = Math.min(Number(heading.tagName[1]) + 1, 6);
     const lower = document.createElement(`h${level}`);
     lower.append(...heading.childNodes);
     heading.replaceWith(lower);
@@ -39,7 +39,7 @@ function expected(html) {
   return made;
 }
 
-const BLOCKS = new Set("P H3 H4 H5 H6 UL OL LI BLOCKQUOTE PRE HR TABLE THEAD TBODY TR TH TD".split(" "));
+const BLOCKS = new Set("P H2 H3 H4 H5 H6 UL OL LI BLOCKQUOTE PRE HR TABLE THEAD TBODY TR TH TD".split(" "));
 
 /** Return a text that is the same for the same elements, whoever made them. */
 function normal(root) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -217,3 +218,180 @@ async def test_on_a_phone_all_can_be_touched(open_tab: OpenTab) -> None:
     assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     sizes = "[...document.querySelectorAll('input, textarea')].map(each => parseFloat(getComputedStyle(each).fontSize))"
     assert min(await tab.page.evaluate(sizes)) >= 16
+
+
+# --- by keyboard alone --------------------------------------------------------------------------------------------
+
+
+async def press_at(tab: Tab, name: str, key: str = "Enter", *, backwards: bool = False) -> None:
+    """Press the Tab key until the focus is on what has this name, then another key."""
+    wanted = tab.page.locator(":focus").and_(tab.page.get_by_role("button", name=name))
+    for _ in range(60):
+        if await wanted.count():
+            return await tab.page.keyboard.press(key)
+        await tab.page.keyboard.press("Shift+Tab" if backwards else "Tab")
+    raise AssertionError(f"the Tab key does not lead to {name}")
+
+
+async def test_a_keyboard_does_everything_in_a_conversation(tab: Tab) -> None:
+    """The keyboard alone sends, stops, edits, shows versions, rates, copies, asks again and approves."""
+    keys = tab.page.keyboard
+    await expect(tab.box).to_be_focused()
+    await keys.type("Please wait")
+    await keys.press("Enter")
+    await expect(tab.answers.last).to_have_text("So far so good")
+    await press_at(tab, "Stop the answer")
+    await expect(tab.page.get_by_text("Stopped", exact=True)).to_be_visible()
+    await expect(tab.box).to_be_focused()
+
+    await keys.press("ArrowUp")
+    await keys.press("Control+a")
+    await keys.type("A name, please")
+    await keys.press("Enter")
+    await expect(tab.answers.last).to_contain_text("Tern")
+    await tab.answered()
+    await press_at(tab, "Previous version", backwards=True)
+    await expect(tab.questions).to_have_text(["Please wait"])
+    await expect(tab.page.get_by_role("button", name="Next version")).to_be_focused()
+    await keys.press("Enter")
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await expect(tab.page.get_by_role("button", name="Previous version")).to_be_focused()
+    await press_at(tab, "Good answer", "Space")
+    await expect(tab.page.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "true")
+    await expect(tab.page.get_by_role("button", name="Good answer")).to_be_focused()
+    await press_at(tab, "Copy", backwards=True)
+    assert "Tern" in await tab.page.evaluate("navigator.clipboard.readText()")
+
+    await tab.box.focus()
+    await keys.type("Please delete")
+    await keys.press("Enter")
+    await expect(tab.page.get_by_role("group", name="Approval")).to_be_visible()
+    await press_at(tab, "Allow delete", backwards=True)
+    await press_at(tab, "Deny delete")
+    await expect(tab.answers.last).to_contain_text("gone")
+    await expect(tab.answers.last).to_contain_text("still there")
+
+
+# --- enlarged, in the system's colours, from right to left, on paper ----------------------------------------------
+
+WIDE: list[dict[str, Any]] = [
+    {"role": "user", "content": "w" * 300},
+    {
+        "role": "assistant",
+        "parts": [
+            {
+                "type": "text",
+                "text": "\n\n".join(
+                    [
+                        "w" * 300,
+                        "`" + "x" * 300 + "`",
+                        "```\n" + "y" * 300 + "\n```",
+                        "|" + "wide |" * 40 + "\n|" + "---|" * 40 + "\n|" + "cell |" * 40,
+                        "$$" + "x+" * 100 + "y$$",
+                        "https://x.test/" + "z" * 300,
+                    ]
+                ),
+            },
+            {
+                "type": "tool-a",
+                "toolCallId": "k1",
+                "state": "output-available",
+                "input": "i" * 300,
+                "output": "o",
+            },
+            {"type": "source-url", "sourceId": "s", "url": "https://x.test/" + "s" * 300, "title": "t" * 300},
+        ],
+    },
+]
+
+
+async def test_enlarged_to_400_percent_nothing_is_scrolled_sideways(mine: UserStorage, open_tab: OpenTab) -> None:
+    """On 320 CSS pixels (1,280 at 400 %) a long word, code, a table and a formula widen nothing; nor do dialogs."""
+    conversation = await mine.create_conversation({"title": "wide" * 40})
+    await mine.add_messages(WIDE, conversation.id)
+    tab = await open_tab()
+    await tab.page.set_viewport_size({"width": 320, "height": 256})
+    await tab.open(f"/c/{conversation.id}")
+    await tab.page.locator("summary").click()
+    await expect(tab.page.locator(".sources li")).to_be_visible()
+    too_wide = """() =>
+        [document.documentElement, ...document.querySelectorAll(".scroller, dialog[open], .menu:popover-open")]
+        .filter(each => each.scrollWidth > each.clientWidth || each.getBoundingClientRect().right > 320)
+        .map(each => `${each.className || each.tagName} ${each.scrollWidth} ${each.clientWidth}`)"""
+
+    assert await tab.page.evaluate(too_wide) == []
+    await expect(tab.box).to_be_in_viewport(ratio=1)
+    for key in ("Control+k", "?"):
+        await tab.page.locator("#conversation-menu").focus()
+        await tab.page.keyboard.press(key)
+        await expect(tab.page.get_by_role("dialog")).to_be_visible()
+        assert await tab.page.evaluate(too_wide) == []
+        await tab.page.keyboard.press("Escape")
+    await tab.page.locator("#conversation-menu").click()
+    await tab.page.get_by_role("menuitem", name="Share …").click()
+    await tab.page.get_by_role("button", name="Create a link").click()
+    await expect(tab.page.get_by_role("dialog").get_by_role("textbox")).to_be_visible()
+    assert await tab.page.evaluate(too_wide) == []
+
+
+async def test_in_forced_colours_every_state_is_seen(mine: UserStorage, tab: Tab) -> None:
+    """In the system's colours, what only a colour would tell has a line: a rating, the open row, a question's box."""
+    await tab.ask("A name, please")
+    await tab.page.emulate_media(forced_colors="active")
+    await tab.page.get_by_role("button", name="Good answer").click()
+    pressed = tab.page.locator(".actions [aria-pressed=true]")
+    await expect(pressed).to_have_count(1)
+
+    outline = "each => getComputedStyle(each).outlineStyle"
+    assert await pressed.evaluate(outline) == "solid"
+    assert await tab.page.locator("#list [aria-current]").evaluate(outline) == "solid"
+    border = "each => getComputedStyle(each).borderTopStyle"
+    assert await tab.questions.first.evaluate(border) == "solid"
+    assert await tab.page.locator(".composer-box").evaluate(border) == "solid"
+
+
+async def test_text_from_right_to_left_runs_so(mine: UserStorage, tab: Tab) -> None:
+    """Each paragraph, title, question and box runs in the direction of its first letter; code from left to right."""
+    conversation = await mine.create_conversation({"title": "سؤال عن الخبز"})
+    text = "مرحبا بك.\n\nHello there.\n\n- واحد\n- اثنان\n\n```\nx = 1\n```"
+    await mine.add_messages(
+        [{"role": "user", "content": "كيف حالك؟"}, {"role": "assistant", "content": text}], conversation.id
+    )
+    await tab.open(f"/c/{conversation.id}")
+
+    direction = "each => getComputedStyle(each).direction"
+    for place, expected in (
+        (tab.questions.first, "rtl"),
+        (tab.answers.locator("p").first, "rtl"),
+        (tab.answers.locator("p").nth(1), "ltr"),
+        (tab.answers.locator("ul"), "rtl"),
+        (tab.answers.locator("pre"), "ltr"),
+        (tab.heading, "rtl"),
+        (tab.page.locator("#list .row-title"), "rtl"),
+    ):
+        assert await place.evaluate(direction) == expected
+    await tab.box.fill("شكرا")
+    assert await tab.box.evaluate(direction) == "rtl"
+
+
+async def test_on_paper_there_is_the_conversation_and_nothing_else(mine: UserStorage, tab: Tab) -> None:
+    """In print there are the title and the messages, none of them cut off: no sidebar, no box, no buttons."""
+    conversation = await mine.create_conversation({"title": "On paper"})
+    await mine.add_messages(
+        [{"role": ("user", "assistant")[n % 2], "content": f"Said {n}\n\n" + "line\n\n" * 9} for n in range(20)],
+        conversation.id,
+    )
+    await tab.open(f"/c/{conversation.id}")
+    await tab.page.emulate_media(media="print")
+
+    seen = await tab.page.evaluate(
+        """[...document.querySelectorAll("button, nav, input, textarea, form, .toast, a")]
+            .filter(each => each.checkVisibility()).map(each => each.outerHTML)"""
+    )
+    assert seen == []
+    await expect(tab.heading).to_be_visible()
+    heights = "[document.getElementById('messages').getBoundingClientRect().height, document.body.scrollHeight]"
+    messages, page = await tab.page.evaluate(heights)
+    assert messages > 3000
+    assert page >= messages
+    assert await tab.page.locator(".message").count() == 20

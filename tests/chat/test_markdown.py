@@ -81,7 +81,7 @@ async def test_what_is_to_be_done_has_a_box(tab: Tab) -> None:
     """Items of a task list have an empty or a ticked box instead of the bullet. Headings are below the page's own."""
     boxes = '<ul><li class="task-open">a</li><li class="task-done">b</li></ul>'
     assert await drawn(tab, "- [ ] a\n- [x] b") == boxes
-    assert await drawn(tab, "# a\n\n##### b") == "<h3>a</h3><h6>b</h6>"
+    assert await drawn(tab, "# a\n\n##### b") == "<h2>a</h2><h6>b</h6>"
 
 
 @pytest.mark.parametrize(

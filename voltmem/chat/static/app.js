@@ -70,7 +70,9 @@ const [title, menuButton, forkedFrom] = [byId("title"), byId("conversation-menu"
 
 function showHead() {
   const item = conversation.openItem();
-  if (!title.querySelector("input")) title.textContent = conversation.openId() === null || item ? titleOf(item ?? {}) : "";
+  const isKnown = conversation.openId() === null || item;
+  if (!title.querySelector("input")) title.textContent = isKnown ? titleOf(item ?? {}) : settings.title;
+  title.classList.toggle("unseen", !isKnown);
   document.title = item ? `${titleOf(item)} · ${settings.title}` : settings.title;
   menuButton.hidden = !item;
   forkedFrom.hidden = !item?.forkedFrom;

@@ -23,6 +23,7 @@ function row(part, onDecision) {
   const press = (isApproved) => () => {
     answer.textContent = isApproved ? "Allowed" : "Denied";
     made.querySelectorAll("button").forEach((button) => button.remove());
+    made.parentElement.querySelector("button")?.focus();
     onDecision(isApproved);
   };
   const button = (label, kind, isApproved) =>

@@ -91,7 +91,7 @@ class Drawing {
 
 function opened(token, tokens, place, parent) {
   const kind = token.type.slice(0, -"_open".length);
-  if (kind === "heading") return element(`h${Math.min(Number(token.tag[1]) + 2, 6)}`, { dir: "auto" });
+  if (kind === "heading") return element(`h${Math.min(Number(token.tag[1]) + 1, 6)}`, { dir: "auto" });
   if (kind === "link") return link(token);
   if (kind === "table") return table();
   const tag = TAGS[kind];
