@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 import uvicorn
-from fastapi import FastAPI, Header
+from fastapi import Cookie, FastAPI, Header
 from fastapi.responses import PlainTextResponse
 
 from tests.browser import browser as browser
@@ -77,8 +77,10 @@ class Server(uvicorn.Server):
         yield
 
 
-def signed_in(x_user: Annotated[str | None, Header()] = None) -> str | None:
-    return x_user
+def signed_in(
+    x_user: Annotated[str | None, Header()] = None, user: Annotated[str | None, Cookie()] = None
+) -> str | None:
+    return x_user if x_user is not None else user
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
