@@ -104,7 +104,7 @@ export class Sources {
     for (const { 0: mark, 1: several, 2: one, index } of node.data.matchAll(MARK)) {
       const numbers = (several ?? one).split(",").map(Number);
       if (numbers.some((number) => !this.#items[number - 1])) continue;
-      pieces.push(node.data.slice(place, index), ...numbers.map((number) => this.#ref(number)));
+      pieces.push(node.data.slice(place, index).replace(/ $/, ""), ...numbers.map((number) => this.#ref(number)));
       place = index + mark.length;
     }
     if (place) node.replaceWith(...pieces, node.data.slice(place));
