@@ -129,14 +129,15 @@ function actionOf({ key, shiftKey, ctrlKey, metaKey }, id, mine) {
   if (ctrlKey || metaKey) {
     return { a: () => selection.selectAll(conversations()), " ": isRow && (() => selection.toggle(id)) }[key];
   }
+  const [into, out] = getComputedStyle(list).direction === "rtl" ? ["ArrowLeft", "ArrowRight"] : ["ArrowRight", "ArrowLeft"];
   if (shiftKey && isRow && (key === "ArrowDown" || key === "ArrowUp")) return () => extend(id, key === "ArrowDown" ? 1 : -1);
   return {
     ArrowDown: () => links[place + 1]?.focus(),
     ArrowUp: () => links[place - 1]?.focus(),
     Home: () => links[0].focus(),
     End: () => links.at(-1).focus(),
-    ArrowRight: () => (mine.open && !mine.isOpen ? mine.open(true) : mine.button.focus()),
-    ArrowLeft: () => (mine.isOpen && focusedElement() === mine.link ? mine.open(false) : mine.link.focus()),
+    [into]: () => (mine.open && !mine.isOpen ? mine.open(true) : mine.button.focus()),
+    [out]: () => (mine.isOpen && focusedElement() === mine.link ? mine.open(false) : mine.link.focus()),
     F2: () => mine.rename(),
     Delete: () => (selection.isSelecting() ? later(import("./bulk.js"), ({ remove }) => remove(selection.selected())) : mine.remove()),
     " ": isRow && selection.isSelecting() && focusedElement() === mine.link && (() => selection.toggle(id)),
