@@ -81,13 +81,16 @@ async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) ->
 
 
 async def test_the_wheel_holds_the_page_and_its_libraries(tmp_path: Path) -> None:
-    """The wheel has every file of the chat's page, and the licences of its libraries among its own."""
+    """The wheel has every file of the chat's page, its languages, and the licences of its libraries among its own."""
     wheel = await build("wheel", tmp_path)
 
     names = set(zipfile.ZipFile(wheel).namelist())
 
     page = ROOT / "voltmem" / "chat" / "static"
-    assert {each.relative_to(ROOT).as_posix() for each in page.rglob("*") if each.is_file()} <= names
+    languages = sorted((page.parent / "languages").iterdir())
+    assert len(languages) == 5
+    files = [*page.rglob("*"), *languages]
+    assert {each.relative_to(ROOT).as_posix() for each in files if each.is_file()} <= names
     licences = {each.relative_to(ROOT).as_posix() for each in page.rglob("LICENSE")}
     assert len(licences) == 8
     assert licences <= {name.partition("/licenses/")[2] for name in names}

@@ -145,6 +145,7 @@ class OpenTab(Protocol):
         phone: bool = False,
         dark: bool = False,
         time_zone: str | None = None,
+        language: str = "en-GB",
     ) -> Tab: ...
 
 
@@ -162,6 +163,7 @@ async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: 
         phone: bool = False,
         dark: bool = False,
         time_zone: str | None = None,
+        language: str = "en-GB",
     ) -> Tab:
         width, height = PHONE if phone else (1440, 900)
         context = await browser.new_context(
@@ -171,7 +173,7 @@ async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: 
             has_touch=phone,
             is_mobile=phone,
             device_scale_factor=2 if phone else 1,
-            locale="en-GB",
+            locale=language,
             timezone_id=time_zone or time_zone_at(12),
             permissions=["clipboard-read", "clipboard-write"],
         )

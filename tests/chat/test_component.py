@@ -22,7 +22,7 @@ PAGE = f"""<!doctype html>
   voltmem-sidebar {{ width: 18rem }}
 </style>
 <script type="module" src="{BELOW}static/component.js"></script>
-<voltmem-sidebar current="CURRENT"><h1 slot="head">The shop</h1></voltmem-sidebar>
+<voltmem-sidebar current="CURRENT" lang="LANG"><h1 slot="head">The shop</h1></voltmem-sidebar>
 <script>
   window.events = [];
   for (const name of ["voltmem-open", "voltmem-new", "voltmem-change"]) {{
@@ -32,11 +32,11 @@ PAGE = f"""<!doctype html>
 """
 
 
-async def embedded(tab: Tab, current: str) -> None:
+async def embedded(tab: Tab, current: str, language: str = "") -> None:
     """Open a page of another application with the sidebar in it."""
 
     async def answer(route: Route) -> None:
-        await route.fulfill(body=PAGE.replace("CURRENT", current), content_type="text/html")
+        await route.fulfill(body=PAGE.replace("CURRENT", current).replace("LANG", language), content_type="text/html")
 
     await tab.page.route("**/shop/basket", answer)
     await tab.page.goto(f"{tab.address}/shop/basket")
@@ -104,3 +104,15 @@ async def test_a_page_opens_conversations_itself_or_leaves_it_to_the_chat(mine: 
 
     await expect(tab.page).to_have_url(re.compile(f"{BELOW}c/{ids[0]}$"))
     await expect(tab.questions).to_have_text(["About First"])
+
+
+async def test_it_is_in_a_language_of_its_own(mine: UserStorage, open_tab: OpenTab) -> None:
+    """With lang="ar" the sidebar and its dialogs are Arabic, and run from right to left, in an English page."""
+    await made(mine, "First")
+    tab = await open_tab()
+    await embedded(tab, "", "ar")
+
+    await expect(tab.page.get_by_role("navigation", name="المحادثات")).to_have_attribute("lang", "ar")
+    await expect(tab.page.locator("#new-chat")).to_have_css("direction", "rtl")
+    await tab.page.locator("#jump").click()
+    await expect(tab.page.get_by_role("dialog", name="الانتقال إلى شهر")).to_have_css("direction", "rtl")

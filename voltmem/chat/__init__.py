@@ -27,6 +27,7 @@ from voltmem.chat._app import app
 from voltmem.chat._asking import OnFeedback, Rating
 from voltmem.chat._context import Context
 from voltmem.chat._features import Feature
+from voltmem.chat._languages import Languages
 from voltmem.chat._parts import Decision, File, Part, Reasoning, Source, Text, ToolCall, ToolInput, ToolResult
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Decision",
     "Feature",
     "File",
+    "Languages",
     "MakeTitle",
     "OnFeedback",
     "Part",

@@ -31,6 +31,7 @@ from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._asking import Asking, OnFeedback, pace_of
 from voltmem.chat._assets import assets, version
 from voltmem.chat._features import Closed, Feature, check_features
+from voltmem.chat._languages import Languages, Offered
 from voltmem.chat._routes import answer_routes, chat_routes
 from voltmem.chat._settings import Settings
 from voltmem.web import router
@@ -46,7 +47,8 @@ _STATIC: Final = Path(__file__).parent / "static"
 # The page loads nothing from other sites, and scripts in a model's answer do not run.
 _POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 _PART: Final = re.compile(r"[ \t]*<!-- (\w+) -->\n(.*?)[ \t]*<!-- /\1 -->\n", re.DOTALL)
-_PLACE: Final = re.compile(r"\{(base|title|settings)\}")
+# A text of the page in English, which is translated, or a value.
+_PLACE: Final = re.compile(r"\{\{(.+?)\}\}|\{(base|title|settings|lang|dir|texts)\}")
 _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
 
@@ -66,6 +68,7 @@ def app(
     answers_per_minute: int | None = None,
     on_feedback: OnFeedback | None = None,
     without: Sequence[Feature] = (),
+    languages: Languages | None = None,
     allowed_hosts: Sequence[str] | None = None,
 ) -> ASGIApp:
     """
@@ -94,6 +97,8 @@ def app(
             ``{"feedback": {"type": "positive"}}``.
         without: What the chat is without, such as ``["sharing", "export"]``: neither on the page nor over HTTP. See
             ``Feature``. Files are switched off by ``uploads=()``, and the choice of a model by naming one only.
+        languages: Texts in other languages, or other texts in one of the page's own, which are Arabic, English,
+            French, German, Japanese and Spanish: ``{"nl": "texts/nl.json"}``. The browser chooses among them.
         allowed_hosts: The host names that the page is asked by, ``"*.example.com"`` for all below one; None: any. A
             server on one's own machine names them, against DNS rebinding.
 
@@ -107,6 +112,7 @@ def app(
     """
     settings = Settings(title, logo, accent, suggestions, models, uploads, max_file_bytes, check_features(without))
     closed = Closed([*settings.without, *([] if uploads else ["uploads"])])
+    offered = Offered(languages)
     answers = Answers(storage, Answering(answer), make_title)
     asking = Asking(answers, settings, pace_of(answers_per_minute), on_feedback)
 
@@ -128,7 +134,7 @@ def app(
     for routes in (chat_routes(asking, cap), answer_routes(asking), ai_sdk_routes(asking, cap)):
         made.include_router(routes, prefix="/api", dependencies=of_users)
     made.include_router(assets)
-    made.include_router(_pages(settings))
+    made.include_router(_pages(settings, offered))
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
@@ -148,13 +154,13 @@ def _hosts(names: Sequence[object]) -> list[str]:
     return found
 
 
-def _pages(settings: Settings) -> APIRouter:
+def _pages(settings: Settings, offered: Offered) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/")
     @routes.get("/c/{conversation_id}")
     def page(request: Request) -> HTMLResponse:
-        return _page(request, "index.html", settings)
+        return _page(request, "index.html", settings, offered)
 
     if "sharing" in settings.without:
         return routes
@@ -162,18 +168,30 @@ def _pages(settings: Settings) -> APIRouter:
     @routes.get("/shared/{token}")
     def shared_page(request: Request) -> HTMLResponse:
         """Return the page that a public link leads to. It needs no user, and asks the API for what the link shows."""
-        return _page(request, "shared.html", settings, UNLISTED)
+        return _page(request, "shared.html", settings, offered, UNLISTED)
 
     return routes
 
 
 def _page(
-    request: Request, name: str, settings: Settings, headers: Mapping[str, str] = MappingProxyType({})
+    request: Request,
+    name: str,
+    settings: Settings,
+    offered: Offered,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> HTMLResponse:
-    """Return a page, with the path under which the chat is mounted, and its settings."""
-    base = request.scope.get("root_path", "").rstrip("/") + "/"
-    filled = {"base": base, "title": settings.title, "settings": to_json(settings.shown())}
+    """Return a page in the language of who asks, with the path under which the chat is mounted, and its settings."""
+    language = offered.choose(request.headers.get("Accept-Language", ""))
+    filled = {
+        "base": escape(request.scope.get("root_path", "").rstrip("/") + "/"),
+        "title": escape(settings.title),
+        "settings": escape(to_json(settings.shown())),
+        "lang": language.tag,
+        "dir": language.direction,
+        "texts": language.block(),
+    }
     text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}static/", f"{{base}}static/{version()}/")
     text = _PART.sub(lambda found: "" if found[1] in settings.without else found[2], text)
-    text = _PLACE.sub(lambda found: escape(filled[found[1]]), text)
-    return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", **headers})
+    text = _PLACE.sub(lambda found: escape(language.text(found[1])) if found[1] else filled[found[2]], text)
+    own = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", "Vary": "Accept-Language"}
+    return HTMLResponse(text, headers={**own, **headers})

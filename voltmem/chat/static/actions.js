@@ -6,28 +6,29 @@ import { element, focusedElement } from "./dom.js";
 import { has, offered } from "./features.js";
 import { toggle } from "./selection.js";
 import { receive, removed, titleOf } from "./store.js";
+import { t } from "./texts.js";
 import { later, showError, toast } from "./toast.js";
 
 /** Return the entries of a conversation's menu at a place. rename is called to edit the title in place. */
 export const actionsFor = (item, rename, place) => offered(item.deletedAt ? actionsInTrash(item) : actionsInList(item, rename, place));
 
 const actionsInList = (item, rename, place) => [
-  { name: "Rename", icon: "rename", onSelect: rename },
-  { name: item.pinned ? "Unpin" : "Pin", icon: item.pinned ? "unpin" : "pin", onSelect: () => pin(item) },
-  { name: "Move to a folder …", icon: "folder", onSelect: () => chooseFolder(place, [item]), feature: "folders" },
-  { name: "Select", icon: "select", onSelect: () => toggle(item.id) },
-  { name: "Open in a new tab", icon: "open", onSelect: () => open(addressOf(item.id), "_blank") },
-  { name: "Share …", icon: "share", onSelect: () => later(import("./share.js"), ({ openShare }) => openShare(item)), isFirst: true, feature: "sharing" },
-  { name: "Export as Markdown", icon: "download", onSelect: () => download(item, "md"), isFirst: !has("sharing"), feature: "export" },
-  { name: "Export as JSON", icon: "code", onSelect: () => download(item, "json"), feature: "export" },
-  { name: item.archived ? "Unarchive" : "Archive", icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item), isFirst: true, feature: "archive" },
-  { name: "Delete", icon: "delete", onSelect: () => remove(item), isDangerous: true, isFirst: !has("archive"), feature: "deletion" },
+  { name: t("Rename"), icon: "rename", onSelect: rename },
+  { name: item.pinned ? t("Unpin") : t("Pin"), icon: item.pinned ? "unpin" : "pin", onSelect: () => pin(item) },
+  { name: t("Move to a folder …"), icon: "folder", onSelect: () => chooseFolder(place, [item]), feature: "folders" },
+  { name: t("Select"), icon: "select", onSelect: () => toggle(item.id) },
+  { name: t("Open in a new tab"), icon: "open", onSelect: () => open(addressOf(item.id), "_blank") },
+  { name: t("Share …"), icon: "share", onSelect: () => later(import("./share.js"), ({ openShare }) => openShare(item)), isFirst: true, feature: "sharing" },
+  { name: t("Export as Markdown"), icon: "download", onSelect: () => download(item, "md"), isFirst: !has("sharing"), feature: "export" },
+  { name: t("Export as JSON"), icon: "code", onSelect: () => download(item, "json"), feature: "export" },
+  { name: item.archived ? t("Unarchive") : t("Archive"), icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item), isFirst: true, feature: "archive" },
+  { name: t("Delete"), icon: "delete", onSelect: () => remove(item), isDangerous: true, isFirst: !has("archive"), feature: "deletion" },
 ];
 
 const actionsInTrash = (item) => [
-  { name: "Restore", icon: "undo", onSelect: () => restore(item) },
-  { name: "Select", icon: "select", onSelect: () => toggle(item.id) },
-  { name: "Delete for good …", icon: "delete", onSelect: () => purge(item), isDangerous: true },
+  { name: t("Restore"), icon: "undo", onSelect: () => restore(item) },
+  { name: t("Select"), icon: "select", onSelect: () => toggle(item.id) },
+  { name: t("Delete for good …"), icon: "delete", onSelect: () => purge(item), isDangerous: true },
 ];
 
 /** Let the user choose a folder for conversations, in a menu at a place. */
@@ -44,7 +45,8 @@ async function archive(item) {
   try {
     await change(item, { archived: !item.archived });
     const undo = () => change(item, { archived: item.archived }).catch(showError);
-    toast(`${item.archived ? "Unarchived" : "Archived"} “${titleOf(item)}”`, { action: "Undo", onAction: undo });
+    const title = titleOf(item);
+    toast(item.archived ? t("Unarchived “{title}”", { title }) : t("Archived “{title}”", { title }), { action: t("Undo"), onAction: undo });
   } catch (error) {
     showError(error);
   }
@@ -59,7 +61,7 @@ export async function remove(item) {
   try {
     await api.remove(item.id);
     removed(item.id);
-    toast(`Deleted “${titleOf(item)}”`, { action: "Undo", onAction: () => restore(item, wasOpen ? path : null) });
+    toast(t("Deleted “{title}”", { title: titleOf(item) }), { action: t("Undo"), onAction: () => restore(item, wasOpen ? path : null) });
   } catch (error) {
     showError(error);
   }
@@ -67,8 +69,8 @@ export async function remove(item) {
 
 const purge = (item) =>
   later(import("./dialog.js"), async ({ confirmed }) => {
-    const text = `“${titleOf(item)}” and all of its messages will be gone. This can’t be undone.`;
-    if (!(await confirmed("Delete for good?", text, "Delete for good"))) return;
+    const text = t("“{title}” and all of its messages will be gone. This can’t be undone.", { title: titleOf(item) });
+    if (!(await confirmed(t("Delete for good?"), text, t("Delete for good")))) return;
     await api.purge(item.id);
     removed(item.id);
   });
@@ -76,8 +78,8 @@ const purge = (item) =>
 /** Delete everything in the trash for good, after a confirmation. Resolves to whether it was done. */
 export const emptyTrash = () =>
   later(import("./dialog.js"), async ({ confirmed }) => {
-    const text = "All conversations in it, and all of their messages, will be gone. This can’t be undone.";
-    if (!(await confirmed("Empty the trash?", text, "Empty the trash"))) return false;
+    const text = t("All conversations in it, and all of their messages, will be gone. This can’t be undone.");
+    if (!(await confirmed(t("Empty the trash?"), text, t("Empty the trash")))) return false;
     await api.purgeAll();
     return true;
   });
@@ -100,7 +102,7 @@ export function reopen(path) {
 /** Edit the title in place. Enter or leaving the box renames the conversation, Escape cancels. */
 export function renameIn(place, item, onEnd) {
   const before = [...place.childNodes];
-  const box = element("input", { class: "rename", dir: "auto", value: item.title ?? "", "aria-label": "Title", maxlength: "200" });
+  const box = element("input", { class: "rename", dir: "auto", value: item.title ?? "", "aria-label": t("Title"), maxlength: "200" });
   let ended = false;
   const end = async (isWanted) => {
     if (ended) return;

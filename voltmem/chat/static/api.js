@@ -1,6 +1,7 @@
 // The server's API, with a function for each call. A failed call throws a Problem with the server's message.
 
 import { base } from "./addresses.js";
+import { t } from "./texts.js";
 
 const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -24,7 +25,7 @@ async function send(method, path, { body, file, query = {}, signal, headers = {}
     response = await fetch(url, { method, signal, headers, body: file ?? (body && JSON.stringify(body)) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The server can’t be reached.");
+    throw new Problem(t("The server can’t be reached."));
   }
   if (!response.ok) throw await problem(response);
   return response;
@@ -33,7 +34,7 @@ async function send(method, path, { body, file, query = {}, signal, headers = {}
 async function problem(response) {
   const body = await response.json().catch(() => ({}));
   const detail = typeof body.detail === "string" ? body.detail : body.title;
-  return new Problem(detail ?? `The server answered with ${response.status}.`, response.status);
+  return new Problem(detail ?? t("The server answered with {status}.", { status: response.status }), response.status);
 }
 
 async function call(method, path, options) {
@@ -126,7 +127,7 @@ async function* events(response) {
       }
     }
   } catch {
-    throw new Problem("The connection broke before the answer was complete.");
+    throw new Problem(t("The connection broke before the answer was complete."));
   }
 }
 

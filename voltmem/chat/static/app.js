@@ -13,6 +13,7 @@ import { act, openMenuOf } from "./menus.js";
 import { settings, startSettings } from "./settings.js";
 import { startSidebar } from "./sidebar.js";
 import { listen, titleOf } from "./store.js";
+import { t } from "./texts.js";
 import { later } from "./toast.js";
 
 // --- addresses --------------------------------------------------------------------------------------------------
@@ -77,7 +78,7 @@ function showHead() {
   menuButton.hidden = !item;
   forkedFrom.hidden = !item?.forkedFrom;
   forkedFrom.href = addressOf(item?.forkedFrom ?? "", item?.forkedUpTo);
-  forkedFrom.textContent = "Forked from another conversation";
+  forkedFrom.textContent = t("Forked from another conversation");
   setCurrent(conversation.openId());
 }
 
@@ -112,7 +113,7 @@ const watch = () =>
       if (item && id === conversation.openId()) conversation.refresh();
     },
     onLost() {
-      byId("offline").textContent = "The connection is lost. Reconnecting …";
+      byId("offline").textContent = t("The connection is lost. Reconnecting …");
       byId("offline").hidden = false;
     },
   });
@@ -126,12 +127,13 @@ function newChat() {
 }
 
 const THEMES = { system: "light", light: "dark", dark: "system" };
+const NAMES = { system: t("system"), light: t("light"), dark: t("dark") };
 
 function showTheme() {
   const theme = document.documentElement.dataset.theme ?? "system";
   byId("theme").replaceChildren(icon({ system: "system", light: "sun", dark: "moon" }[theme]));
-  byId("theme").setAttribute("aria-label", `Theme: ${theme}. Change to ${THEMES[theme]}`);
-  byId("theme").title = `Theme: ${theme}`;
+  byId("theme").setAttribute("aria-label", t("Theme: {theme}. Change to {next}", { theme: NAMES[theme], next: NAMES[THEMES[theme]] }));
+  byId("theme").title = t("Theme: {theme}", { theme: NAMES[theme] });
 }
 
 function changeTheme() {

@@ -1,6 +1,7 @@
 // Asks about the calls of an answer that wait for approval.
 
 import { element } from "./dom.js";
+import { pieces, t } from "./texts.js";
 
 /**
  * Return the element that asks, with two buttons for each call; nothing if none waits.
@@ -14,27 +15,27 @@ export function approvals(parts, decide) {
     decisions.set(part.toolCallId, { callId: part.toolCallId, isApproved });
     if (decisions.size === waiting.length) decide([...decisions.values()]);
   }));
-  return rows.length ? [element("div", { class: "approvals", role: "group", "aria-label": "Approval" }, ...rows)] : [];
+  return rows.length ? [element("div", { class: "approvals", role: "group", "aria-label": t("Approval") }, ...rows)] : [];
 }
 
 function row(part, onDecision) {
   const name = part.toolName ?? part.type.replace("tool-", "");
   const answer = element("span", { class: "approval-answer", role: "status" });
   const press = (isApproved) => () => {
-    answer.textContent = isApproved ? "Allowed" : "Denied";
+    answer.textContent = isApproved ? t("Allowed") : t("Denied");
     made.querySelectorAll("button").forEach((button) => button.remove());
     made.parentElement.querySelector("button")?.focus();
     onDecision(isApproved);
   };
-  const button = (label, kind, isApproved) =>
-    element("button", { type: "button", class: kind, "aria-label": `${label} ${name}`, onclick: press(isApproved) }, label);
+  const button = (label, full, kind, isApproved) =>
+    element("button", { type: "button", class: kind, "aria-label": full, onclick: press(isApproved) }, label);
   const made = element(
     "p",
     { class: "approval" },
-    element("span", {}, "Allow ", element("b", {}, name), "?"),
+    element("span", {}, ...pieces("Allow {name}?", { name: element("b", {}, name) })),
     element("code", { dir: "auto" }, JSON.stringify(part.input ?? {})),
-    button("Allow", "button button-main", true),
-    button("Deny", "button", false),
+    button(t("Allow"), t("Allow {name}", { name }), "button button-main", true),
+    button(t("Deny"), t("Deny {name}", { name }), "button", false),
     answer,
   );
   return made;

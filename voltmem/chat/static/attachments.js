@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { byId, element, iconButton } from "./dom.js";
 import { settings } from "./settings.js";
+import { t } from "./texts.js";
 import { showError } from "./toast.js";
 
 const [list, input, button] = [byId("attachments"), byId("files"), byId("attach")];
@@ -72,14 +73,14 @@ function attach(given) {
 
 function refused({ name, type, size }) {
   const isTaken = settings.uploads.some((wanted) => wanted === type || (wanted.endsWith("/*") && type.startsWith(wanted.slice(0, -1))));
-  if (!isTaken) return `${name} can’t be attached: files of this kind aren’t taken.`;
-  if (size > settings.maxFileBytes) return `${name} is too large: at most ${Math.floor(settings.maxFileBytes / 2 ** 20)} MB.`;
+  if (!isTaken) return t("{name} can’t be attached: files of this kind aren’t taken.", { name });
+  if (size > settings.maxFileBytes) return t("{name} is too large: at most {size} MB.", { name, size: Math.floor(settings.maxFileBytes / 2 ** 20) });
   return null;
 }
 
 function begun(file) {
   const mine = { file };
-  const remove = iconButton("close", `Remove ${file.name}`, () => {
+  const remove = iconButton("close", t("Remove {name}", { name: file.name }), () => {
     attached = attached.filter((each) => each !== mine);
     show();
     byId("composer-text").focus();
@@ -98,7 +99,7 @@ async function uploaded({ file, element: shown }, picture) {
     return { type: "file", url, mediaType: file.type, filename: file.name };
   } catch (error) {
     shown.classList.replace("attachment-uploading", "attachment-failed");
-    shown.setAttribute("aria-label", `${file.name} could not be uploaded`);
+    shown.setAttribute("aria-label", t("{name} could not be uploaded", { name: file.name }));
     showError(error);
     return null;
   }

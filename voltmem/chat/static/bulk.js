@@ -8,6 +8,7 @@ import { has } from "./features.js";
 import { focusList } from "./sections.js";
 import { clearSelection } from "./selection.js";
 import { receive, removed } from "./store.js";
+import { many, t } from "./texts.js";
 import { later, showError, toast } from "./toast.js";
 
 const AT_ONCE = 4; // requests
@@ -20,25 +21,25 @@ export function showBar(items) {
   byId("sidebar-foot").hidden = Boolean(items.length);
   const before = items.length ? bar.contains(focusedElement()) && focusedElement().getAttribute("aria-label") : null;
   bar.replaceChildren(
-    iconButton("close", "End the selection", () => end()),
-    element("b", {}, `${items.length} selected`),
+    iconButton("close", t("End the selection"), () => end()),
+    element("b", {}, many(items.length, "{count} selected", "{count} selected")),
     ...(items[0]?.deletedAt ? inTrash(items) : inList(items)),
   );
   if (before) bar.querySelector(`[aria-label="${before}"]`)?.focus();
 }
 
 const inList = (items) => [
-  has("folders") && iconButton("folder", "Move to a folder", (event) => chooseFolder(event.currentTarget, items, end), { "aria-haspopup": "menu" }),
+  has("folders") && iconButton("folder", t("Move to a folder"), (event) => chooseFolder(event.currentTarget, items, end), { "aria-haspopup": "menu" }),
   has("archive") &&
     (items[0]?.archived
-      ? iconButton("unarchive", "Unarchive", () => archive(items, false))
-      : iconButton("archive", "Archive", () => archive(items, true))),
-  has("deletion") && iconButton("delete", "Delete", () => remove(items)),
+      ? iconButton("unarchive", t("Unarchive"), () => archive(items, false))
+      : iconButton("archive", t("Archive"), () => archive(items, true))),
+  has("deletion") && iconButton("delete", t("Delete"), () => remove(items)),
 ].filter(Boolean);
 
 const inTrash = (items) => [
-  iconButton("undo", "Restore", () => restore(items)),
-  iconButton("delete", "Delete for good …", () => purge(items)),
+  iconButton("undo", t("Restore"), () => restore(items)),
+  iconButton("delete", t("Delete for good …"), () => purge(items)),
 ];
 
 /** End the selection. The focus goes back to the list. */
@@ -46,8 +47,6 @@ function end() {
   clearSelection();
   focusList();
 }
-
-const counted = ({ length }) => (length === 1 ? "one conversation" : `${length} conversations`);
 
 /** Call the verb for each item. Returns those for which it succeeded; another failure than a missing item is shown. */
 async function each(items, verb) {
@@ -77,7 +76,10 @@ async function archive(items, isWanted) {
   const done = await setArchived(items, isWanted);
   if (!done.length) return;
   const undo = () => setArchived(done, !isWanted);
-  toast(`${isWanted ? "Archived" : "Unarchived"} ${counted(done)}`, { action: "Undo", onAction: undo });
+  const text = isWanted
+    ? many(done.length, "Archived one conversation", "Archived {count} conversations")
+    : many(done.length, "Unarchived one conversation", "Unarchived {count} conversations");
+  toast(text, { action: t("Undo"), onAction: undo });
 }
 
 /** Delete the selected conversations, with one way back. */
@@ -94,19 +96,24 @@ export async function remove(items) {
     await restored(done);
     reopen(open);
   };
-  if (done.length) toast(`Deleted ${counted(done)}`, { action: "Undo", onAction: undo });
+  if (!done.length) return;
+  toast(many(done.length, "Deleted one conversation", "Deleted {count} conversations"), { action: t("Undo"), onAction: undo });
 }
 
 async function restore(items) {
   end();
   const done = await restored(items);
-  if (done.length) toast(`Restored ${counted(done)}`);
+  if (done.length) toast(many(done.length, "Restored one conversation", "Restored {count} conversations"));
 }
 
 const purge = (items) =>
   later(import("./dialog.js"), async ({ confirmed }) => {
-    const text = `${counted(items)} and all of their messages will be gone. This can’t be undone.`;
-    if (!(await confirmed("Delete for good?", text[0].toUpperCase() + text.slice(1), "Delete for good"))) return;
+    const text = many(
+      items.length,
+      "One conversation and all of its messages will be gone. This can’t be undone.",
+      "{count} conversations and all of their messages will be gone. This can’t be undone.",
+    );
+    if (!(await confirmed(t("Delete for good?"), text, t("Delete for good")))) return;
     end();
     await each(items, async ({ id }) => {
       await api.purge(id);

@@ -4,6 +4,7 @@ import { byId } from "./dom.js";
 import { openSidebar, toggleSidebar } from "./drawer.js";
 import { has, offered } from "./features.js";
 import { focusSearch, openMonths, show } from "./sidebar.js";
+import { t } from "./texts.js";
 import { later } from "./toast.js";
 
 let commands = [];
@@ -18,16 +19,16 @@ export function startCommands(page, actions) {
   const palette = () => later(import("./palette.js"), async ({ openPalette }) => openPalette(await allCommands(), page));
   const search = () => (openSidebar(), focusSearch());
   commands = offered([
-    { name: "New chat", icon: "compose", keys: "Mod+Shift+O", run: page.newChat },
-    { name: has("search") ? "Search and commands" : "Commands", icon: "search", keys: "Mod+K", run: palette, isPalette: true },
-    { name: "Search in the sidebar", icon: "search", keys: "/", run: search, feature: "search" },
-    { name: "Open or close the sidebar", icon: "sidebar", keys: "Mod+B", run: toggleSidebar },
-    { name: "Archived conversations", icon: "archive", run: () => (openSidebar(), show("archived")), feature: "archive" },
-    { name: "Trash", icon: "delete", run: () => (openSidebar(), show("trash")), feature: "trash" },
-    { name: "Jump to a month", icon: "calendar", run: () => (openSidebar(), openMonths()) },
-    { name: "New folder", icon: "folder", run: () => (openSidebar(), later(import("./folders.js"), ({ make }) => make())), feature: "folders" },
-    { name: "Change the theme", icon: "system", run: page.changeTheme },
-    { name: "Keyboard shortcuts", icon: "keyboard", keys: "?", run: showShortcuts },
+    { name: t("New chat"), icon: "compose", keys: "Mod+Shift+O", run: page.newChat },
+    { name: has("search") ? t("Search and commands") : t("Commands"), icon: "search", keys: "Mod+K", run: palette, isPalette: true },
+    { name: t("Search in the sidebar"), icon: "search", keys: "/", run: search, feature: "search" },
+    { name: t("Open or close the sidebar"), icon: "sidebar", keys: "Mod+B", run: toggleSidebar },
+    { name: t("Archived conversations"), icon: "archive", run: () => (openSidebar(), show("archived")), feature: "archive" },
+    { name: t("Trash"), icon: "delete", run: () => (openSidebar(), show("trash")), feature: "trash" },
+    { name: t("Jump to a month"), icon: "calendar", run: () => (openSidebar(), openMonths()) },
+    { name: t("New folder"), icon: "folder", run: () => (openSidebar(), later(import("./folders.js"), ({ make }) => make())), feature: "folders" },
+    { name: t("Change the theme"), icon: "system", run: page.changeTheme },
+    { name: t("Keyboard shortcuts"), icon: "keyboard", keys: "?", run: showShortcuts },
   ]);
   byId("shortcuts").addEventListener("click", showShortcuts);
   document.addEventListener("keydown", (event) => {

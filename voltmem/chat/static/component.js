@@ -3,15 +3,16 @@
 //     <script type="module" src="/chat/static/component.js"></script>
 //     <voltmem-sidebar current="…"><h1 slot="head">My app</h1></voltmem-sidebar>
 //
-// It sends the events voltmem-open {conversationId, messageId, words}, voltmem-new, and voltmem-change {conversationId,
-// conversation}. Without preventDefault(), the first two lead to the chat's own page. A page has one sidebar.
+// It is in the language of its lang attribute, or in the browser's. It sends the events voltmem-open {conversationId,
+// messageId, words}, voltmem-new, and voltmem-change {conversationId, conversation}. Without preventDefault(), the first
+// two lead to the chat's own page. A page has one sidebar.
 
 import { base, conversationAt, setNavigate } from "./addresses.js";
 import { setRoot } from "./dom.js";
 import { readFeatures } from "./features.js";
 
 const STYLES = ["tokens", "frame", "sidebar", "dialog"];
-const PARTS = ["sidebar", "menu", "toasts", "announcer"];
+const PARTS = ["texts", "sidebar", "menu", "toasts", "announcer"];
 // The head, what only makes sense beside the chat's own conversation, and the edge: the application sizes the element.
 const LEFT_OUT = ".skip, #shortcuts, #splitter";
 
@@ -44,7 +45,7 @@ class VoltmemSidebar extends HTMLElement {
   async #start() {
     const shadow = this.attachShadow({ mode: "open" });
     await Promise.all(STYLES.map((name) => styled(shadow, name)));
-    shadow.append(...(await parts()));
+    shadow.append(...(await parts(this.lang)));
     setRoot(shadow); // before the modules below look for their elements
     const [{ startSidebar }, { startWatching }, list, { listen }] = await Promise.all(
       ["sidebar", "live", "list", "store"].map((name) => import(`./${name}.js`)),
@@ -87,16 +88,17 @@ const styled = (shadow, name) =>
     shadow.append(link);
   });
 
-/** Return the elements of the sidebar, from the chat's own page: so there is one text of them. */
-async function parts() {
-  const response = await fetch(base);
+/** Return the elements of the sidebar, from the chat's own page, in a language; "" for the browser's. */
+async function parts(lang) {
+  const response = await fetch(base, { headers: lang ? { "Accept-Language": lang } : {} });
   if (!response.ok) throw new Error(`${base} answered with ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   readFeatures(page);
   const head = Object.assign(document.createElement("slot"), { name: "head" });
   page.querySelector(".sidebar-head").replaceWith(head);
   page.querySelectorAll(LEFT_OUT).forEach((each) => each.remove());
-  return PARTS.map((id) => document.adoptNode(page.getElementById(id)));
+  const { lang: shown, dir } = page.documentElement; // those of the page around the sidebar may be others
+  return PARTS.map((id) => Object.assign(document.adoptNode(page.getElementById(id)), { lang: shown, dir }));
 }
 
 customElements.define("voltmem-sidebar", VoltmemSidebar);

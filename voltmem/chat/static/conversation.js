@@ -14,6 +14,7 @@ import { around, newest, rest, PAGE } from "./pages.js";
 import { model } from "./settings.js";
 import { keepAtEnd } from "./stay.js";
 import { find, receive, removed } from "./store.js";
+import { t } from "./texts.js";
 import { showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
 
@@ -83,7 +84,7 @@ export async function open(conversationId, messageId = null) {
     clear(failure(() => open(conversationId, messageId)));
     if (error.status === 404 && messageId) navigate(base, { replace: true }); // perhaps only the message doesn't exist
     else if (error.status === 404) removed(conversationId);
-    showError(error.status === 404 ? new api.Problem("There is no such conversation.") : error);
+    showError(error.status === 404 ? new api.Problem(t("There is no such conversation.")) : error);
   }
   checkAgain();
 }
@@ -114,15 +115,16 @@ const failure = (onclick) =>
   element(
     "p",
     { class: "failure" },
-    "This conversation couldn’t be loaded. ",
-    element("button", { type: "button", class: "link-button", onclick }, "Try again"),
+    t("This conversation couldn’t be loaded."),
+    " ",
+    element("button", { type: "button", class: "link-button", onclick }, t("Try again")),
   );
 
 function showMessage(messageId) {
   const upTo = messages.slice(0, messages.findIndex((message) => message.id === messageId) + 1);
   const view = views.get(upTo.findLast(isShown)?.id); // the result of a tool is shown with its call
   if (!view) {
-    toast("That message no longer exists. This is the end of its conversation.");
+    toast(t("That message no longer exists. This is the end of its conversation."));
     navigate(addressOf(id), { replace: true, isOpen: true });
     return toEnd();
   }
@@ -280,7 +282,7 @@ function regenerate(answer) {
   const before = messages.slice(0, messages.findIndex((message) => message.id === answer.id));
   const question = before.findLast((message) => message.role === "user");
   if (question) askAgain(question);
-  else toast("There is no question before this answer.");
+  else toast(t("There is no question before this answer."));
 }
 
 const askAgain = (question) => ask(id, { question });
@@ -335,7 +337,7 @@ async function followed(conversationId, question, send = null, before = null) {
     now();
     if (send) toEnd();
     if (document.activeElement === document.body) focusComposer(); // the button that was pressed is gone
-    announce("Answering");
+    announce(t("Answering"));
   };
   try {
     const status = await follow({ conversationId, question, before, ask: send, onChange });
@@ -426,7 +428,7 @@ export async function stop() {
   setBusy(false); // the next question waits for the end
   try {
     await api.stop(id);
-    announce("Stopped");
+    announce(t("Stopped"));
   } catch (error) {
     setBusy(Boolean(answerIn(id)));
     showError(error);
@@ -441,7 +443,7 @@ async function fork(message) {
   try {
     const item = await receive(api.fork(id, message.id));
     navigate(addressOf(item.id));
-    toast("This is a copy. The original conversation is unchanged.");
+    toast(t("This is a copy. The original conversation is unchanged."));
   } catch (error) {
     showError(error);
   } finally {

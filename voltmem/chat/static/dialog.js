@@ -1,20 +1,22 @@
 // Dialogs over the page: one that asks for a confirmation or a text, and the frame of all others.
 
 import { appendToPage, byId, element, iconButton } from "./dom.js";
+import { t } from "./texts.js";
 
 let count = 0;
 
 /** Open a dialog. Returns its element; it is removed when it is closed. onClose is called with the returnValue. */
 export function openDialog(title, content, { kind = "", onClose = () => {} } = {}) {
   const id = `dialog-title-${(count += 1)}`;
+  const { lang, dir } = byId("announcer"); // in <voltmem-sidebar>, the page around it may have others
   const dialog = element(
     "dialog",
-    { class: `dialog ${kind}`, "aria-labelledby": id },
+    { class: `dialog ${kind}`, "aria-labelledby": id, lang: lang || null, dir: dir || null },
     element(
       "div",
       { class: "dialog-head" },
       element("h2", { id, dir: "auto" }, title),
-      iconButton("close", "Close", () => dialog.close()),
+      iconButton("close", t("Close"), () => dialog.close()),
     ),
     ...content,
   );
@@ -53,7 +55,7 @@ export function asked(title, label, action, value = "") {
 
 function form(action, content, isDangerous = false) {
   const kind = isDangerous ? "button-danger" : "button-main";
-  const cancel = element("button", { class: "button", value: "cancel", formnovalidate: true }, "Cancel");
+  const cancel = element("button", { class: "button", value: "cancel", formnovalidate: true }, t("Cancel"));
   const done = element("button", { class: `button ${kind}`, value: "done" }, action);
   // The first button of a form is the one that Enter presses; in the row, it comes last.
   return element("form", { method: "dialog" }, ...content, element("div", { class: "dialog-buttons" }, done, cancel));

@@ -3,6 +3,7 @@
 
 import { byId, isPhone, onPhoneChange } from "./dom.js";
 import { keep, kept } from "./kept.js";
+import { t } from "./texts.js";
 
 const [NARROWEST, USUAL, WIDEST, STEP] = [208, 304, 560, 16]; // pixels
 
@@ -97,6 +98,6 @@ function setWidth(width) {
   const allowed = Math.round(Math.min(Math.max(width, NARROWEST), WIDEST));
   page.style.setProperty("--sidebar", `${allowed}px`);
   for (const [name, value] of [["min", NARROWEST], ["max", WIDEST], ["now", allowed]]) splitter.setAttribute(`aria-value${name}`, value);
-  splitter.setAttribute("aria-valuetext", `${allowed} pixels`);
+  splitter.setAttribute("aria-valuetext", t("{width} pixels", { width: allowed }));
   return allowed;
 }

@@ -3,9 +3,10 @@
 import * as api from "./api.js";
 import { element } from "./dom.js";
 import { titleOf } from "./store.js";
+import { locale, t } from "./texts.js";
 
 const PAGE = 200;
-const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const TIME = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 
 export async function download(item, format) {
   const messages = await all(item.id);
@@ -26,14 +27,14 @@ async function all(id) {
 }
 
 /** Return a name that every file system takes. */
-const fileName = (title) => title.replace(/[\p{C}\\/:*?"<>|.]+/gu, " ").replace(/\s+/g, " ").trim().slice(0, 80) || "conversation";
+const fileName = (title) => title.replace(/[\p{C}\\/:*?"<>|.]+/gu, " ").replace(/\s+/g, " ").trim().slice(0, 80) || t("A conversation");
 
 function asJson({ id, title, tags, createdAt, updatedAt, metadata }, messages) {
   const said = messages.map(({ id, role, createdAt, metadata, parts }) => ({ id, role, createdAt, metadata, parts }));
   return JSON.stringify({ conversation: { id, title, tags, createdAt, updatedAt, metadata }, messages: said }, null, 2);
 }
 
-const SPEAKERS = { user: "You", assistant: "Assistant", system: "System" };
+const SPEAKERS = { user: t("You"), assistant: t("Assistant"), system: t("System") };
 
 function asMarkdown(item, messages) {
   const sections = messages.flatMap(({ role, createdAt, parts }) => {
@@ -46,9 +47,9 @@ function asMarkdown(item, messages) {
 /** Return a part of a message as Markdown; nothing for a part that says nothing to people. */
 function written(part) {
   if (part.type === "text") return part.text;
-  if (part.type === "reasoning") return part.text && quoted(`*Reasoning:* ${part.text}`);
+  if (part.type === "reasoning") return part.text && quoted(`*${t("Reasoning")}:* ${part.text}`);
   if (part.type === "file") return link(part.filename || part.mediaType, part.url.startsWith("data:") ? null : part.url);
-  if (part.type === "data-file") return `[${part.data.filename ?? part.data.mediaType ?? "A file"}]`;
+  if (part.type === "data-file") return `[${part.data.filename ?? part.data.mediaType ?? t("A file")}]`;
   if (!part.toolCallId) return "";
   const values = [part.input, part.errorText ?? part.output].filter((value) => value !== undefined && value !== null);
   return [`**${part.toolName ?? part.type.slice("tool-".length)}**`, ...values.map(asCode)].join("\n\n");
@@ -58,7 +59,7 @@ const isSource = ({ type }) => type.startsWith("source-");
 
 /** Return the sources as a list whose numbers are those in the text. */
 const asList = (sources) =>
-  sources.map(({ title, url }, place) => `${place + 1}. ${url ? link(title || url, url) : `[${title || "A document"}]`}`).join("\n");
+  sources.map(({ title, url }, place) => `${place + 1}. ${url ? link(title || url, url) : `[${title || t("A document")}]`}`).join("\n");
 
 const quoted = (text) => text.replace(/^/gm, "> ");
 const link = (name, address) => (address ? `[${name}](<${new URL(address, location)}>)` : `[${name}]`);

@@ -2,6 +2,7 @@
 
 import { element, icon } from "./dom.js";
 import { onContextMenu, openMenuOf } from "./menus.js";
+import { numbers, t } from "./texts.js";
 import { later } from "./toast.js";
 
 export class FolderHead {
@@ -23,7 +24,7 @@ export class FolderHead {
     );
     this.button = element(
       "button",
-      { type: "button", class: "row-menu icon-button", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": `Actions for the folder ${name}` },
+      { type: "button", class: "row-menu icon-button", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": t("Actions for the folder {name}", { name }) },
       icon("more"),
     );
     this.button.addEventListener("click", () => this.#openMenu());
@@ -32,7 +33,7 @@ export class FolderHead {
   }
 
   show(count) {
-    this.#count.textContent = count || "";
+    this.#count.textContent = count ? numbers.format(count) : "";
     this.link.setAttribute("aria-expanded", String(this.isOpen));
   }
 
@@ -54,8 +55,8 @@ export class FolderHead {
 
   #openMenu(point) {
     const actions = [
-      { name: "Rename …", icon: "rename", onSelect: () => this.rename() },
-      { name: "Remove the folder", icon: "delete", onSelect: () => this.remove(), isDangerous: true },
+      { name: t("Rename …"), icon: "rename", onSelect: () => this.rename() },
+      { name: t("Remove the folder"), icon: "delete", onSelect: () => this.remove(), isDangerous: true },
     ];
     openMenuOf(this.button, () => actions, point);
   }

@@ -6,6 +6,7 @@ import { FolderHead } from "./folder.js";
 import { folderOf, tagOf } from "./foldertags.js";
 import { kept, keep } from "./kept.js";
 import { find, listen, receivePage } from "./store.js";
+import { locale, t } from "./texts.js";
 import { later, showBackgroundError } from "./toast.js";
 import { VIEWS, compare } from "./views.js";
 
@@ -18,8 +19,8 @@ const places = new Map(); // by the id of a conversation: the folder it was last
 const heading = element(
   "div",
   { class: "group-name folders-head" },
-  element("h2", {}, "Folders"),
-  element("button", { type: "button", class: "icon-button", "aria-label": "New folder", title: "New folder", onclick: make }, icon("plus")),
+  element("h2", {}, t("Folders")),
+  element("button", { type: "button", class: "icon-button", "aria-label": t("New folder"), title: t("New folder"), onclick: make }, icon("plus")),
 );
 
 let redraw = () => {};
@@ -33,8 +34,8 @@ export function startFolders(onChange) {
 /** The sections of the folders: none if there are no folders. */
 export function folderSections() {
   if (!folders.size) return [];
-  const names = [...folders.keys()].sort(new Intl.Collator(undefined, { numeric: true }).compare);
-  return [{ key: "folders", label: "Folders", items: [], head: { element: heading } }, ...names.map(section)];
+  const names = [...folders.keys()].sort(new Intl.Collator(locale, { numeric: true }).compare);
+  return [{ key: "folders", label: t("Folders"), items: [], head: { element: heading } }, ...names.map(section)];
 }
 
 function section(name) {
@@ -42,8 +43,8 @@ function section(name) {
   head.show(count);
   const isShown = head.isOpen && isLoaded;
   const more = hasMore
-    ? element("button", { type: "button", class: "link-button folder-more", onclick: () => load(name) }, "Show more")
-    : element("p", { class: "folder-note" }, "Empty. Drag conversations here, or move them by their menus.");
+    ? element("button", { type: "button", class: "link-button folder-more", onclick: () => load(name) }, t("Show more"))
+    : element("p", { class: "folder-note" }, t("Empty. Drag conversations here, or move them by their menus."));
   return { key: tagOf(name), label: name, head, items: isShown ? items : [], more: isShown && (hasMore || !items.length) ? more : null };
 }
 
@@ -87,7 +88,7 @@ function setOpen(name, isWanted) {
 /** Ask for a name, and make an empty folder. Other devices see it when something is in it. */
 export function make() {
   return later(import("./dialog.js"), async ({ asked }) => {
-    const name = await asked("New folder", "Name", "Create");
+    const name = await asked(t("New folder"), t("Name"), t("Create"));
     if (!name) return null;
     keep("emptyFolders", [...new Set([...kept("emptyFolders", []), name])]);
     folderAt(name);

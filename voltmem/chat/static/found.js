@@ -1,16 +1,17 @@
 // The words of a search in the open conversation: marked, with a bar that leads to the next and the previous place.
 
 import { announce, byId, element, iconButton } from "./dom.js";
+import { t } from "./texts.js";
 
 const log = byId("messages");
 const text = element("span", { class: "found-count" });
 const bar = element(
   "div",
-  { class: "found", role: "group", "aria-label": "Matches in this conversation", hidden: true },
+  { class: "found", role: "group", "aria-label": t("Matches in this conversation"), hidden: true },
   text,
-  iconButton("up", "Previous match", () => go(-1), { "aria-keyshortcuts": "Shift+F3" }),
-  iconButton("below", "Next match", () => go(1), { "aria-keyshortcuts": "F3" }),
-  iconButton("close", "End the search", () => (hide(), byId("composer-text").focus())),
+  iconButton("up", t("Previous match"), () => go(-1), { "aria-keyshortcuts": "Shift+F3" }),
+  iconButton("below", t("Next match"), () => go(1), { "aria-keyshortcuts": "F3" }),
+  iconButton("close", t("End the search"), () => (hide(), byId("composer-text").focus())),
 );
 
 let pattern = null;
@@ -96,7 +97,7 @@ function inLinked() {
 
 function mark() {
   const place = ranges.indexOf(current) + 1;
-  text.textContent = ranges.length ? `${place} of ${ranges.length}` : "No matches";
+  text.textContent = ranges.length ? t("{place} of {count}", { place, count: ranges.length }) : t("No matches");
   if (!globalThis.CSS?.highlights) return;
   CSS.highlights.set("found", new Highlight(...ranges));
   CSS.highlights.set("found-current", new Highlight(...(current ? [current] : [])));

@@ -7,6 +7,7 @@ import { act } from "./menus.js";
 import { draw, setOpen } from "./sections.js";
 import { clearSelection } from "./selection.js";
 import { find, listen, receivePage } from "./store.js";
+import { locale, t } from "./texts.js";
 import { VIEWS, compare } from "./views.js";
 
 const PAGE = 40;
@@ -132,15 +133,15 @@ listen((id, item) => {
  */
 function withGroup(item, above, below) {
   if (view.group) return { ...item, group: view.group };
-  if (item.pinned) return { ...item, group: { key: "pinned", label: "Pinned" } };
+  if (item.pinned) return { ...item, group: { key: "pinned" } };
   const day = dayOf(item);
-  if (day === dayOf({ updatedAt: Date.now() })) return { ...item, group: { key: "today", label: "Today" } };
+  if (day === dayOf({ updatedAt: Date.now() })) return { ...item, group: { key: "today" } };
   const same = shown.find((each) => !each.pinned && dayOf(each) === day);
   if (!same && above?.group.key !== below?.group.key) reload();
-  return { ...item, group: (same ?? below ?? above ?? { group: { key: day, label: day } }).group };
+  return { ...item, group: (same ?? below ?? above ?? { group: { key: day.slice(0, 7) } }).group };
 }
 
-const DAY = new Intl.DateTimeFormat();
+const DAY = new Intl.DateTimeFormat("sv"); // 2026-03-01
 const dayOf = ({ updatedAt }) => DAY.format(new Date(updatedAt));
 
 function indexOf(item, items) {
@@ -150,11 +151,18 @@ function indexOf(item, items) {
 
 // --- rendering --------------------------------------------------------------------------------------------------
 
+// The groups of the server by their keys; the others are months, "2026-03".
+const NAMES = {
+  ...{ pinned: t("Pinned"), today: t("Today"), yesterday: t("Yesterday"), deleted: t("Deleted") },
+  ...{ "previous-7-days": t("Previous 7 days"), "previous-30-days": t("Previous 30 days") },
+};
+const MONTH = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric" });
+
 function render() {
   const sections = new Map();
   for (const item of shown) {
-    const { key, label } = item.group;
-    if (!sections.has(key)) sections.set(key, { key, label, items: [] });
+    const { key } = item.group;
+    if (!sections.has(key)) sections.set(key, { key, label: NAMES[key] ?? MONTH.format(new Date(`${key}-01T00:00`)), items: [] });
     sections.get(key).items.push(item);
   }
   byId("empty-trash").hidden = view !== VIEWS.trash || !shown.length;
@@ -165,7 +173,7 @@ function render() {
 function ending() {
   if (failed) {
     const again = () => ((failed = false), shown.length ? loadMore() : reload());
-    return [element("p", { class: "list-note" }, "Couldn’t load more. ", element("button", { type: "button", class: "link-button", onclick: again }, "Try again"))];
+    return [element("p", { class: "list-note" }, t("Couldn’t load more."), " ", element("button", { type: "button", class: "link-button", onclick: again }, t("Try again")))];
   }
   return shown.length || hasMore ? [] : [element("p", { class: "list-note" }, view.none)];
 }

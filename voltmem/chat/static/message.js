@@ -5,9 +5,10 @@ import { copyText } from "./clipboard.js";
 import { arrange, byId, element, iconButton } from "./dom.js";
 import { has } from "./features.js";
 import { Parts } from "./parts.js";
+import { locale, numbers, t } from "./texts.js";
 
-const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const SPEAKERS = { user: "You", assistant: "Assistant" };
+const TIME = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+const SPEAKERS = { user: t("You"), assistant: t("Assistant") };
 
 /** Return whether the message is shown: the user or the assistant says something. */
 export const isShown = ({ role, parts }) => role in SPEAKERS && parts.length > 0;
@@ -29,7 +30,7 @@ const edits = new Map(); // unsent edits by message id, kept while another conve
 export class MessageView {
   #body = element("div", { class: "body", dir: "auto" });
   #parts = new Parts();
-  #actions = element("div", { class: "actions", role: "group", "aria-label": "Message actions" });
+  #actions = element("div", { class: "actions", role: "group", "aria-label": t("Message actions") });
   #rendered = null;
   #isEditing = false;
 
@@ -75,26 +76,27 @@ export class MessageView {
   /** Return what became of the answer, if it is not complete. */
   #outcome() {
     const { metadata } = this.message;
-    if (metadata?.stopped) return [element("p", { class: "stopped" }, "Stopped")];
+    if (metadata?.stopped) return [element("p", { class: "stopped" }, t("Stopped"))];
     if (!metadata?.failed) return [];
-    const again = element("button", { type: "button", class: "link-button" }, "Ask again");
+    const again = element("button", { type: "button", class: "link-button" }, t("Ask again"));
     again.addEventListener("click", () => this.handlers.regenerate(this.message));
-    return [element("p", { class: "failure", role: "note" }, "The answer failed. ", again)];
+    return [element("p", { class: "failure", role: "note" }, t("The answer failed."), " ", again)];
   }
 
   /** Return the buttons that show the other branches which begin here. */
   #branches() {
     if (!this.branch) return [];
     const [ids, place] = [this.branch, this.branch.indexOf(this.message.id)];
+    const where = { place: place + 1, count: ids.length };
     const button = (name, label, id) =>
       iconButton(name, label, () => this.handlers.choose(id, label), { disabled: id === undefined, class: "icon-button branch-button" });
     return [
       element(
         "span",
-        { class: "branches", role: "group", "aria-label": "Versions" },
-        button("previous", "Previous version", ids[place - 1]),
-        element("span", { "aria-label": `Version ${place + 1} of ${ids.length}` }, `${place + 1}/${ids.length}`),
-        button("next", "Next version", ids[place + 1]),
+        { class: "branches", role: "group", "aria-label": t("Versions") },
+        button("previous", t("Previous version"), ids[place - 1]),
+        element("span", { "aria-label": t("Version {place} of {count}", where) }, `${numbers.format(place + 1)}/${numbers.format(ids.length)}`),
+        button("next", t("Next version"), ids[place + 1]),
       ),
     ];
   }
@@ -105,7 +107,7 @@ export class MessageView {
   }
 
   #buttons() {
-    const copy = iconButton("copy", "Copy", () => copyText(copy, textOf(this.message)));
+    const copy = iconButton("copy", t("Copy"), () => copyText(copy, textOf(this.message)));
     const isQuestion = this.message.role === "user";
     // The second click of a double click would act on the page that the first one opened.
     const button = (name, label, act) => iconButton(name, label, (event) => event.detail < 2 && act(this.message));
@@ -113,9 +115,9 @@ export class MessageView {
       ...this.#branches(),
       ...(textOf(this.message) ? [copy] : []),
       has("branches") &&
-        (isQuestion ? button("rename", "Edit", () => this.edit()) : button("regenerate", "Answer again", this.handlers.regenerate)),
-      ...(isQuestion || !has("feedback") ? [] : [this.#rating("good", "Good answer", "positive"), this.#rating("bad", "Bad answer", "negative")]),
-      has("forks") && button("fork", "Fork from here", this.handlers.fork),
+        (isQuestion ? button("rename", t("Edit"), () => this.edit()) : button("regenerate", t("Answer again"), this.handlers.regenerate)),
+      ...(isQuestion || !has("feedback") ? [] : [this.#rating("good", t("Good answer"), "positive"), this.#rating("bad", t("Bad answer"), "negative")]),
+      has("forks") && button("fork", t("Fork from here"), this.handlers.fork),
       element("time", { datetime: this.message.createdAt }, TIME.format(new Date(this.message.createdAt))),
     ].filter(Boolean);
   }
@@ -124,7 +126,7 @@ export class MessageView {
   edit() {
     const box = element("textarea", {
       class: "edit-text",
-      "aria-label": "Edit the message",
+      "aria-label": t("Edit the message"),
       rows: "1",
       dir: "auto",
       maxlength: byId("composer-text").maxLength,
@@ -148,8 +150,8 @@ export class MessageView {
       element(
         "div",
         { class: "edit-buttons" },
-        element("button", { type: "button", class: "button", onclick: () => this.#end() }, "Cancel"),
-        element("button", { type: "button", class: "button button-main", onclick: save }, "Ask"),
+        element("button", { type: "button", class: "button", onclick: () => this.#end() }, t("Cancel")),
+        element("button", { type: "button", class: "button button-main", onclick: save }, t("Ask")),
       ),
     );
     this.#actions.replaceChildren();
@@ -165,7 +167,7 @@ export class MessageView {
     this.element.classList.remove("message-editing");
     this.#rendered = null;
     this.show(this.message);
-    this.#actions.querySelector("[aria-label=Edit]")?.focus();
+    this.#actions.querySelector(`[aria-label="${t("Edit")}"]`)?.focus();
   }
 
   /** Send the edited question. If it is not stored, show the edit box again. */

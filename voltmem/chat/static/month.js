@@ -1,13 +1,15 @@
 // The dialog that jumps to a month.
 
+import { locale, t } from "./texts.js";
 import { monthView } from "./views.js";
 import { openDialog } from "./dialog.js";
 import { element, iconButton } from "./dom.js";
 import { showView } from "./list.js";
 import { focusFirst } from "./sections.js";
 
-const MONTH = new Intl.DateTimeFormat(undefined, { month: "long" });
-const LONG = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
+const YEAR = new Intl.DateTimeFormat(locale, { year: "numeric" });
+const MONTH = new Intl.DateTimeFormat(locale, { month: "long" });
+const LONG = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric" });
 const IN_A_ROW = 3;
 
 /** Ask for a month, and show the conversations from its end on. */
@@ -15,15 +17,15 @@ export function openMonths() {
   const now = new Date();
   let year = now.getFullYear();
   const shown = element("output", { class: "year", "aria-live": "polite" });
-  const months = element("div", { class: "months", role: "group", "aria-label": "Months" });
-  const earlier = iconButton("back", "Year before", () => show(year - 1));
-  const later = iconButton("back", "Year after", () => show(year + 1));
+  const months = element("div", { class: "months", role: "group", "aria-label": t("Months") });
+  const earlier = iconButton("back", t("Year before"), () => show(year - 1));
+  const later = iconButton("back", t("Year after"), () => show(year + 1));
   later.classList.add("turned");
-  const dialog = openDialog("Jump to a month", [element("div", { class: "years" }, earlier, shown, later), months], { kind: "dialog-months" });
+  const dialog = openDialog(t("Jump to a month"), [element("div", { class: "years" }, earlier, shown, later), months], { kind: "dialog-months" });
 
   function show(wanted) {
     year = wanted;
-    shown.textContent = String(year);
+    shown.textContent = YEAR.format(new Date(year, 0));
     later.disabled = year >= now.getFullYear();
     months.replaceChildren(...Array.from({ length: 12 }, (_, month) => button(new Date(year, month))));
   }
@@ -31,9 +33,11 @@ export function openMonths() {
   const button = (month) =>
     element(
       "button",
-      { type: "button", class: `month${LONG.format(month) === LONG.format(now) ? " month-now" : ""}`, disabled: month > now, onclick: () => jump(month) },
+      {
+        ...{ type: "button", class: `month${LONG.format(month) === LONG.format(now) ? " month-now" : ""}`, disabled: month > now },
+        ...{ "aria-label": LONG.format(month), onclick: () => jump(month) },
+      },
       MONTH.format(month),
-      element("span", { class: "unseen" }, ` ${month.getFullYear()}`),
     );
 
   function jump(month) {
@@ -44,7 +48,8 @@ export function openMonths() {
 
   months.addEventListener("keydown", (event) => {
     const buttons = [...months.children];
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: IN_A_ROW, ArrowUp: -IN_A_ROW }[event.key];
+    const forward = getComputedStyle(months).direction === "rtl" ? -1 : 1;
+    const step = { ArrowRight: forward, ArrowLeft: -forward, ArrowDown: IN_A_ROW, ArrowUp: -IN_A_ROW }[event.key];
     if (!step) return;
     event.preventDefault();
     buttons[buttons.indexOf(event.target) + step]?.focus();

@@ -1,11 +1,12 @@
 // What stands below a question that has no answer, with a button that asks again.
 
 import { element } from "./dom.js";
+import { t } from "./texts.js";
 
 const TEXTS = {
-  failed: "The answer failed.",
-  stopped: "Stopped before there was an answer.",
-  none: "This question has no answer.",
+  failed: t("The answer failed."),
+  stopped: t("Stopped before there was an answer."),
+  none: t("This question has no answer."),
 };
 
 /** Return why a question has no answer: "failed", "stopped", "none"; null if it has one, or one may come. */
@@ -18,7 +19,7 @@ export function noteOf(message, next, { statuses, hasNewer }) {
 export class Note {
   constructor(askAgain) {
     this.text = element("span");
-    const button = element("button", { type: "button", class: "link-button", onclick: askAgain }, "Ask again");
+    const button = element("button", { type: "button", class: "link-button", onclick: askAgain }, t("Ask again"));
     this.element = element("p", { class: "failure no-answer", role: "note" }, this.text, " ", button);
   }
 

@@ -6,25 +6,30 @@ import { openDialog } from "./dialog.js";
 import { announce, element, icon, marked } from "./dom.js";
 import { has } from "./features.js";
 import { folderOf, tagOf } from "./foldertags.js";
+import { namesOf } from "./keys.js";
 import { filter, parsed, unfinished } from "./query.js";
 import { titleOf } from "./store.js";
+import { locale, many, t } from "./texts.js";
 import { showError } from "./toast.js";
 
 const PAUSE = 120; // milliseconds after the last key
 const [RECENT, FOUND] = [6, 20];
-const HINT = has("search") ? `Words, “phrases”, -without, tag:, ${has("folders") ? "in: a folder, " : ""}before: 2026-03-01` : "";
-const NAME = has("search") ? "Search and commands" : "Commands";
-const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const HINTS = has("folders")
+  ? t("Words, “phrases”, -without, tag:, in: a folder, before: 2026-03-01")
+  : t("Words, “phrases”, -without, tag:, before: 2026-03-01");
+const HINT = has("search") ? HINTS : "";
+const NAME = has("search") ? t("Search and commands") : t("Commands");
+const DAY = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
 
 let count = 0;
 
 /** Open the palette. page: {navigate, showHit(path, words)}. */
 export function openPalette(commands, page) {
-  const list = element("div", { id: `palette-${(count += 1)}`, class: "palette-list", role: "listbox", "aria-label": "Results" });
+  const list = element("div", { id: `palette-${(count += 1)}`, class: "palette-list", role: "listbox", "aria-label": t("Results") });
   const box = element("input", {
     class: "palette-box", type: "text", role: "combobox", dir: "auto", maxlength: "300", autocomplete: "off", spellcheck: "false", enterkeyhint: "go",
-    placeholder: has("search") ? "Search, or type a command" : "Type a command",
-    "aria-label": has("search") ? "Search conversations, messages and commands" : NAME,
+    placeholder: has("search") ? t("Search, or type a command") : t("Type a command"),
+    "aria-label": has("search") ? t("Search conversations, messages and commands") : NAME,
     "aria-expanded": "true", "aria-controls": list.id, "aria-autocomplete": "list", autofocus: true,
   });
   const hint = element("p", { class: "palette-hint" }, HINT);
@@ -46,7 +51,7 @@ export function openPalette(commands, page) {
     options = groups.flatMap(({ options }) => options);
     active = 0;
     list.replaceChildren(...groups.filter(({ options }) => options.length).map(group));
-    if (!options.length) list.append(element("p", { class: "palette-none" }, "Nothing found"));
+    if (!options.length) list.append(element("p", { class: "palette-none" }, t("Nothing found")));
     mark();
   }
 
@@ -87,7 +92,7 @@ export function openPalette(commands, page) {
       if (mine.signal.aborted) return;
       show(groups);
       hint.textContent = hintFor(text);
-      if (text.trim()) announce(options.length === 1 ? "One result" : `${options.length || "No"} results`);
+      if (text.trim()) announce(options.length ? many(options.length, "One result", "{count} results") : t("No results"));
     } catch (error) {
       showError(error);
     }
@@ -118,25 +123,25 @@ export function openPalette(commands, page) {
 function hintFor(text) {
   if (!has("search")) return HINT;
   const query = parsed(text);
-  if (query.isUnclear && !unfinished(text)) return "before: takes a date: 2026-03-01, 2026-03 or 2026";
-  return query.tag && query.in ? "Of tag: and in:, only in: counts" : HINT;
+  if (query.isUnclear && !unfinished(text)) return t("before: takes a date: 2026-03-01, 2026-03 or 2026");
+  return query.tag && query.in ? t("Of tag: and in:, only in: counts") : HINT;
 }
 
 const matching = (commands, text) => {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const isMeant = ({ name }) => words.every((word) => name.toLowerCase().includes(word));
-  const options = commands.filter(isMeant).map((command) => ({ ...command, run: command.run ?? command.onSelect, note: keysOf(command) }));
-  return ["Commands", "This conversation"].map((name) => ({ name, options: options.filter((option) => Boolean(option.onSelect) === (name !== "Commands")) }));
+  const options = commands.filter(isMeant).map((command) => ({ ...command, run: command.run ?? command.onSelect, note: command.keys && namesOf(command.keys).join("+") }));
+  return [
+    { name: t("Commands"), options: options.filter(({ onSelect }) => !onSelect) },
+    { name: t("This conversation"), options: options.filter(({ onSelect }) => onSelect) },
+  ];
 };
-
-const IS_APPLE = /Mac|iP/.test(navigator.platform);
-const keysOf = ({ keys }) => keys?.replace("Mod", IS_APPLE ? "⌘" : "Ctrl");
 
 /** Return the folders or tags that complete the filter that is being typed. */
 function completions(text, tags) {
   const typed = unfinished(text);
   if (!typed || !has("search")) return [];
-  const [name, picture] = typed.name === "in" ? ["Folders", "folder"] : ["Tags", "tag"];
+  const [name, picture] = typed.name === "in" ? [t("Folders"), "folder"] : [t("Tags"), "tag"];
   const folders = new Map(tags.map(({ tag }) => [tag, folderOf({ tags: [tag] })]));
   const names = typed.name === "in" ? [...folders.values()].filter(Boolean) : [...folders.keys()].filter((tag) => !folders.get(tag));
   const fitting = names.filter((name) => name.toLowerCase().startsWith(typed.value.toLowerCase()) && name !== typed.value);
@@ -154,14 +159,14 @@ async function results(text, signal) {
     const isFiltered = Boolean(tag || before);
     const which = isFiltered ? { tag, activeBefore: before, limit: FOUND } : { pinned: false, limit: RECENT };
     const { items } = await api.conversations({ ...which, preview: false });
-    return [{ name: isFiltered ? "Conversations" : "Recent", options: items.map((item) => conversation(item)) }];
+    return [{ name: isFiltered ? t("Conversations") : t("Recent"), options: items.map((item) => conversation(item)) }];
   }
   const { items } = await api.search(query.words, undefined, signal, { tag, before, limit: FOUND });
   const isTitle = ({ title, messageId }) => isMarked(title) || !messageId;
   const [titles, messages] = [items.filter(isTitle), items.filter((hit) => !isTitle(hit))];
   return [
-    { name: "Conversations", options: titles.map((hit) => conversation(hit.conversation, hit, query.words)) },
-    { name: "Messages", options: messages.map((hit) => conversation(hit.conversation, hit, query.words)) },
+    { name: t("Conversations"), options: titles.map((hit) => conversation(hit.conversation, hit, query.words)) },
+    { name: t("Messages"), options: messages.map((hit) => conversation(hit.conversation, hit, query.words)) },
   ];
 }
 

@@ -3,16 +3,15 @@
 import { element, icon } from "./dom.js";
 import { linkTo } from "./links.js";
 import { Markdown, loadMarkdown } from "./markdown.js";
+import { pieces, t } from "./texts.js";
 
 const STATES = {
-  "input-streaming": "Calling",
-  "input-available": "Calling",
-  "approval-requested": "Asks to call",
-  "approval-responded": "Calling",
-  "output-available": "Called",
-  "output-error": "Failed to call",
-  "output-denied": "Was not allowed to call",
+  "approval-requested": (values) => pieces("Asks to call {name}", values),
+  "output-available": (values) => pieces("Called {name}", values),
+  "output-error": (values) => pieces("Failed to call {name}", values),
+  "output-denied": (values) => pieces("Was not allowed to call {name}", values),
 };
+const calling = (values) => pieces("Calling {name}", values); // in all other states
 
 /** Shows the parts of a message. Texts that grow keep their elements, and what is folded stays as it is. */
 export class Parts {
@@ -36,7 +35,7 @@ export class Parts {
 
   /** Return the list of the sources. What writes it, and the links to it in the texts, is loaded with the first one. */
   #list(sources) {
-    this.#section ??= element("section", { class: "sources", role: "doc-endnotes", "aria-label": "Sources" });
+    this.#section ??= element("section", { class: "sources", role: "doc-endnotes", "aria-label": t("Sources") });
     const texts = this.#texts.flatMap(({ type, made }) => (type === "text" ? [made.element] : []));
     if (this.#sources) this.#sources.show(sources, texts);
     else
@@ -56,7 +55,7 @@ export class Parts {
       case "file":
         return [file(part)];
       case "data-file":
-        return [chip(part.data.filename ?? part.data.mediaType ?? "A file")];
+        return [chip(part.data.filename ?? part.data.mediaType ?? t("A file"))];
       default:
         return part.toolCallId ? [this.#tool(part, place)] : [];
     }
@@ -84,11 +83,11 @@ export class Parts {
 }
 
 function thought(seconds, isGrowing) {
-  if (isGrowing) return "Thinking …";
-  if (typeof seconds !== "number") return "Reasoning";
-  if (seconds < 1) return "Thought for a moment";
-  const [minutes, rest] = [Math.floor(seconds / 60), Math.round(seconds % 60)];
-  return `Thought for ${minutes ? `${minutes} min ` : ""}${rest} s`;
+  if (isGrowing) return t("Thinking …");
+  if (typeof seconds !== "number") return t("Reasoning");
+  if (seconds < 1) return t("Thought for a moment");
+  const values = { minutes: Math.floor(seconds / 60), seconds: Math.round(seconds % 60) };
+  return values.minutes ? t("Thought for {minutes} min {seconds} s", values) : t("Thought for {seconds} s", values);
 }
 
 const folded = (kind, summary, ...children) => element("details", { class: kind }, element("summary", {}, ...summary), ...children);
@@ -97,20 +96,20 @@ function tool(part) {
   const name = element("b", {}, part.toolName ?? part.type.slice("tool-".length));
   const outcome = part.errorText ?? part.approval?.reason ?? part.output;
   const values = [part.input, outcome].filter((value) => value !== undefined && value !== null);
-  const summary = element("span", {}, `${STATES[part.state] ?? "Calling"} `, name);
+  const summary = element("span", {}, ...(STATES[part.state] ?? calling)({ name }));
   return folded("tool", [icon("tool"), summary], ...values.map(asCode));
 }
 
 function asCode(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  return element("pre", { tabindex: "0" }, element("code", {}, text));
+  return element("pre", { tabindex: "0", dir: "ltr" }, element("code", {}, text));
 }
 
 /** Show a picture, or a link to another file. Pictures of other sites are links: the page loads nothing from elsewhere. */
 function file({ mediaType, url, filename }) {
   const isHere = url.startsWith("data:image/") || new URL(url, location).origin === location.origin;
   if (!mediaType.startsWith("image") || !isHere) return chip(filename ?? mediaType, url);
-  return element("img", { class: "picture", src: url, alt: filename ?? "Picture" });
+  return element("img", { class: "picture", src: url, alt: filename ?? t("Picture") });
 }
 
 const chip = (name, address) => element("span", { class: "chip", dir: "auto" }, (address && linkTo(address, [name])) || name);

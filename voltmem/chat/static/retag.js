@@ -7,18 +7,19 @@ import { folderNames, forget, loadFolders, make } from "./folders.js";
 import { reload } from "./list.js";
 import { openMenu } from "./menu.js";
 import { changed, find, titleOf } from "./store.js";
+import { locale, many, t } from "./texts.js";
 import { later, showError, toast } from "./toast.js";
 
 /** Let the user choose a folder for these conversations, in a menu at a button. onMove is called when they move. */
 export function chooseFolder(button, items, onMove) {
   const here = items.every((item) => folderOf(item) === folderOf(items[0])) ? folderOf(items[0]) : null;
-  const names = folderNames().sort(new Intl.Collator(undefined, { numeric: true }).compare);
+  const names = folderNames().sort(new Intl.Collator(locale, { numeric: true }).compare);
   const go = (name) => (onMove(), move(items, name));
   const makeAndGo = () => later(make(), (name) => name && go(name));
   openMenu(button, [
     ...names.filter((name) => name !== here).map((name) => ({ name, icon: "folder", onSelect: () => go(name) })),
-    { name: "New folder …", icon: "plus", onSelect: makeAndGo, isFirst: names.length > (here ? 1 : 0) },
-    ...(items.some((item) => folderOf(item)) ? [{ name: here ? `Out of “${here}”` : "Out of their folders", icon: "back", onSelect: () => go(null) }] : []),
+    { name: t("New folder …"), icon: "plus", onSelect: makeAndGo, isFirst: names.length > (here ? 1 : 0) },
+    ...(items.some((item) => folderOf(item)) ? [{ name: here ? t("Out of “{folder}”", { folder: here }) : t("Out of their folders"), icon: "back", onSelect: () => go(null) }] : []),
   ]);
 }
 
@@ -32,10 +33,16 @@ export async function move(items, name) {
   } catch (error) {
     return showError(error);
   }
-  const what = moved.length === 1 ? `“${titleOf(moved[0])}”` : `${moved.length} conversations`;
-  const text = name === null ? `Moved ${what} out of ${moved.length === 1 ? "its folder" : "their folders"}` : `Moved ${what} to “${name}”`;
   const undo = () => retag(moved.map(({ id }) => find(id)).filter(Boolean), ({ id }) => from.get(id)).catch(showError);
-  toast(text, { action: "Undo", onAction: undo });
+  toast(movedText(moved, name), { action: t("Undo"), onAction: undo });
+}
+
+function movedText(moved, folder) {
+  const [count, title] = [moved.length, titleOf(moved[0])];
+  if (count === 1) return folder === null ? t("Moved “{title}” out of its folder", { title }) : t("Moved “{title}” to “{folder}”", { title, folder });
+  return folder === null
+    ? many(count, "Moved one conversation out of its folder", "Moved {count} conversations out of their folders")
+    : many(count, "Moved one conversation to “{folder}”", "Moved {count} conversations to “{folder}”", { folder });
 }
 
 /** Put each conversation into the folder that target(item) returns, with a request for each pair of folders. */
@@ -60,7 +67,7 @@ function groupedBy(items, key) {
 // --- folders ----------------------------------------------------------------------------------------------------
 
 export async function renameFolder(name) {
-  const newName = await asked(`Rename “${name}”`, "Name", "Rename", name);
+  const newName = await asked(t("Rename “{title}”", { title: name }), t("Name"), t("Rename"), name);
   if (!newName || newName === name) return;
   await api.replaceTag({ tag: tagOf(name), by: tagOf(newName) });
   forget(name, newName);
@@ -75,6 +82,6 @@ export async function removeFolder(name) {
     if (conversationIds.length) await api.replaceTag({ by: tagOf(name), conversationIds }).catch(showError);
     await Promise.all([loadFolders(), reload()]);
   };
-  toast(`Removed the folder “${name}”`, { action: "Undo", onAction: undo });
+  toast(t("Removed the folder “{name}”", { name }), { action: t("Undo"), onAction: undo });
   await Promise.all([loadFolders(), reload()]);
 }

@@ -4,6 +4,7 @@ import { addressOf } from "./addresses.js";
 import { element, icon } from "./dom.js";
 import { act, onContextMenu, openMenuOf } from "./menus.js";
 import { titleOf } from "./store.js";
+import { t } from "./texts.js";
 
 export class Row {
   #item;
@@ -43,9 +44,9 @@ export class Row {
     const isUnread = item.unread && !isCurrent;
     this.#title.replaceChildren(...(item.forkedFrom ? [icon("fork")] : []), titleOf(item));
     this.#preview.textContent = (item.preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ");
-    const marks = [item.answering ? "answering" : isUnread && "unread", item.pinned && "pinned", item.forkedFrom && "a fork"];
-    this.#state.textContent = marks.map((mark) => (mark ? `, ${mark}` : "")).join("");
-    this.button.setAttribute("aria-label", `Actions for ${titleOf(item)}`);
+    const marks = [item.answering ? t("answering") : isUnread && t("unread"), item.pinned && t("pinned"), item.forkedFrom && t("a fork")];
+    this.#state.textContent = marks.map((mark) => (mark ? t(", {mark}", { mark }) : "")).join("");
+    this.button.setAttribute("aria-label", t("Actions for {title}", { title: titleOf(item) }));
     this.element.classList.toggle("row-unread", isUnread && !item.answering);
     this.element.classList.toggle("row-answering", Boolean(item.answering));
     this.element.classList.toggle("row-unnamed", !item.title?.trim());

@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { announce, byId, element, focusedElement, marked, whenNear } from "./dom.js";
 import { focusFirst } from "./sections.js";
 import { listen, titleOf } from "./store.js";
+import { locale, many, t } from "./texts.js";
 import { showError } from "./toast.js";
 
 const PAUSE = 120; // milliseconds after the last key
@@ -102,7 +103,8 @@ async function show() {
 
 function count() {
   const { length } = found.children;
-  heading.textContent = length ? `${length}${cursor ? " or more" : ""} found` : "Nothing found";
+  const text = cursor ? t("{count} or more found", { count: length }) : many(length, "{count} found", "{count} found");
+  heading.textContent = length ? text : t("Nothing found");
 }
 
 async function loadMore() {
@@ -127,7 +129,7 @@ listen((id, item) => {
   count();
 });
 
-const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+const DAY = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", year: "numeric" });
 
 function hit({ conversation, title, messageId, createdAt, snippet }) {
   return element(

@@ -2,6 +2,7 @@
 
 import { announce } from "./dom.js";
 import { find } from "./store.js";
+import { many, t } from "./texts.js";
 import { later } from "./toast.js";
 
 const chosen = new Set();
@@ -49,6 +50,6 @@ export function keepSelected(present) {
 
 function notify() {
   listeners.forEach((listener) => listener());
-  announce(chosen.size ? `${chosen.size} selected` : "Nothing selected");
+  announce(chosen.size ? many(chosen.size, "{count} selected", "{count} selected") : t("Nothing selected"));
   later(import("./bulk.js"), ({ showBar }) => showBar(selected()));
 }

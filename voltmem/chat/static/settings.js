@@ -2,6 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { keep, kept } from "./kept.js";
+import { t } from "./texts.js";
 
 export const settings = JSON.parse(document.documentElement.dataset.settings);
 
@@ -11,7 +12,7 @@ const names = byId("model");
 export function startSettings() {
   const { models } = settings;
   if (models.length < 2) return names.replaceChildren(models[0] ?? "");
-  const choice = element("select", { "aria-label": "Model" }, models.map((name) => element("option", {}, name)));
+  const choice = element("select", { "aria-label": t("Model") }, models.map((name) => element("option", {}, name)));
   const before = kept("model", null);
   if (models.includes(before)) choice.value = before;
   choice.addEventListener("change", () => keep("model", choice.value));

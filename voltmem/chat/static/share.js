@@ -5,16 +5,17 @@ import * as api from "./api.js";
 import { openDialog } from "./dialog.js";
 import { announce, element, icon, iconButton } from "./dom.js";
 import { titleOf } from "./store.js";
+import { locale, t } from "./texts.js";
 import { showError } from "./toast.js";
 
-const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const TIME = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 const addressOf = (token) => new URL(`${base}shared/${encodeURIComponent(token)}`, location).href;
 
 export async function openShare(item) {
   const found = await api.shares(item.id);
-  const links = element("ul", { class: "links", "aria-label": "Links" });
+  const links = element("ul", { class: "links", "aria-label": t("Links") });
   const add = (share) => links.prepend(linkOf(share));
-  const create = element("button", { type: "button", class: "button button-main" }, "Create a link");
+  const create = element("button", { type: "button", class: "button button-main" }, t("Create a link"));
   create.addEventListener("click", async () => {
     create.disabled = true;
     try {
@@ -26,8 +27,8 @@ export async function openShare(item) {
     create.disabled = false;
   });
   found.items.reverse().forEach(add);
-  openDialog(`Share “${titleOf(item)}”`, [
-    element("p", {}, "Everybody who has a link can read what you and the assistant have said until it was made. Later messages don’t appear."),
+  openDialog(t("Share “{title}”", { title: titleOf(item) }), [
+    element("p", {}, t("Everybody who has a link can read what you and the assistant have said until it was made. Later messages don’t appear.")),
     links,
     element("div", { class: "dialog-buttons" }, create),
   ]);
@@ -35,21 +36,21 @@ export async function openShare(item) {
 
 function linkOf({ token, createdAt }) {
   const address = addressOf(token);
-  const when = TIME.format(new Date(createdAt));
-  const note = element("small", { id: `link-${token}` }, `Made on ${when}`);
-  const copy = element("button", { type: "button", class: "button link-copy", "aria-describedby": note.id }, "Copy");
+  const time = TIME.format(new Date(createdAt));
+  const note = element("small", { id: `link-${token}` }, t("Made on {time}", { time }));
+  const copy = element("button", { type: "button", class: "button link-copy", "aria-describedby": note.id }, t("Copy"));
   copy.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(address);
     } catch {
       return box.select(); // the browser doesn't let the page copy, but a person can
     }
-    copy.replaceChildren(icon("check"), "Copied");
-    announce("Link copied");
-    setTimeout(() => copy.replaceChildren("Copy"), 2000);
+    copy.replaceChildren(icon("check"), t("Copied"));
+    announce(t("Link copied"));
+    setTimeout(() => copy.replaceChildren(t("Copy")), 2000);
   });
-  const box = element("input", { class: "field", readonly: true, value: address, "aria-label": `Link of ${when}` });
-  const revoke = iconButton("delete", `Revoke the link of ${when}`, async () => {
+  const box = element("input", { class: "field", dir: "ltr", readonly: true, value: address, "aria-label": t("Link of {time}", { time }) });
+  const revoke = iconButton("delete", t("Revoke the link of {time}", { time }), async () => {
     try {
       await api.revoke(token);
     } catch (error) {
@@ -58,7 +59,7 @@ function linkOf({ token, createdAt }) {
     const next = made.nextElementSibling ?? made.previousElementSibling ?? made.parentElement.nextElementSibling;
     made.remove();
     next.querySelector("button").focus();
-    announce("Link revoked");
+    announce(t("Link revoked"));
   });
   const made = element("li", { class: "link" }, box, copy, revoke, note);
   return made;

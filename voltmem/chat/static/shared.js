@@ -4,20 +4,21 @@ import { base } from "./addresses.js";
 import * as api from "./api.js";
 import { byId, element } from "./dom.js";
 import { Parts } from "./parts.js";
+import { t } from "./texts.js";
 
 const token = decodeURIComponent(location.pathname.slice(`${base}shared/`.length));
 const log = byId("messages");
 
 try {
   let page = await api.shared(token);
-  document.title = byId("title").textContent = page.title?.trim() || "A conversation";
+  document.title = byId("title").textContent = page.title?.trim() || t("A conversation");
   log.append(...page.items.map(message));
   while (page.nextCursor) {
     page = await api.shared(token, page.nextCursor);
     log.append(...page.items.map(message));
   }
 } catch (error) {
-  const text = error.status === 404 ? "This link doesn’t lead anywhere: it is wrong, or it was revoked." : error.message;
+  const text = error.status === 404 ? t("This link doesn’t lead anywhere: it is wrong, or it was revoked.") : error.message;
   byId("title").textContent = document.title;
   log.append(element("p", { class: "failure" }, text));
 }
@@ -29,6 +30,6 @@ function message({ role, content, files, sources }) {
     ...sources.map((source) => ({ type: "source-url", ...source })),
   ];
   const body = element("div", { class: "body", dir: "auto" }, ...new Parts().show(parts, role));
-  const name = role === "user" ? "Question" : "Answer";
+  const name = role === "user" ? t("Question") : t("Answer");
   return element("article", { class: `message message-${role}`, "aria-label": name }, body);
 }

@@ -2,6 +2,7 @@
 
 import { element } from "./dom.js";
 import { linkTo } from "./links.js";
+import { numbers, t } from "./texts.js";
 
 // [1] and [1, 2]; 【1】 and 【1†source】. The numbers are those of the sources, in their order.
 const MARK = /\[(\d{1,3}(?:, ?\d{1,3}){0,20})\]|【(\d{1,3})(?:†[^】]{0,200})?】/g;
@@ -23,7 +24,7 @@ export class Sources {
   constructor(section) {
     this.section = section;
     this.list = element("ol");
-    section.replaceChildren(element("p", { class: "sources-name", "aria-hidden": "true" }, "Sources"), this.list);
+    section.replaceChildren(element("p", { class: "sources-name", "aria-hidden": "true" }, t("Sources")), this.list);
   }
 
   /** Show the sources, parts of a message, and the links to them in the texts, which may have grown. */
@@ -57,10 +58,10 @@ export class Sources {
   #item(part, number) {
     const [at, title] = [address(part), part.title?.trim()];
     const host = at && new URL(at).host.replace(/^www\./, "");
-    const name = title || (at ? at.replace(/^https?:\/\/(www\.)?/, "") : "A document");
+    const name = title || (at ? at.replace(/^https?:\/\/(www\.)?/, "") : t("A document"));
     const link = at && linkTo(at, [name]);
     const back = element("a", {
-      role: "doc-backlink", class: "source-back", href: `#${this.#key}`, "aria-label": `Back to the text, from source ${number}`, hidden: true,
+      role: "doc-backlink", class: "source-back", href: `#${this.#key}`, "aria-label": t("Back to the text, from source {number}", { number }), hidden: true,
     }, "↩");
     back.addEventListener("click", (event) => this.#goBack(event, number));
     const shownHost = title && host && title !== host ? element("span", { class: "source-host" }, host) : null;
@@ -114,8 +115,8 @@ export class Sources {
     const { name } = this.#items[number - 1];
     const link = element("a", {
       role: "doc-noteref", id: `${this.#key}-ref-${(this.#refs += 1)}`, href: `#${this.#key}-${number}`, "data-source": number,
-      "aria-label": `Source ${number}: ${name}`, title: name,
-    }, String(number));
+      "aria-label": t("Source {number}: {name}", { number, name }), title: name,
+    }, numbers.format(number));
     link.addEventListener("click", (event) => {
       event.preventDefault(); // a hash in the address is the id of a message
       this.#last = link;

@@ -1,5 +1,7 @@
 // The conversations that this tab has loaded. Views add listeners to follow their changes.
 
+import { t } from "./texts.js";
+
 const known = new Map();
 const listeners = new Set();
 let answering = new Set(); // the ids of those whose answer is under way
@@ -62,4 +64,4 @@ export async function receivePage(response) {
 
 const isUpdatedSince = (id, moment) => (updates.get(id) ?? 0) > moment;
 
-export const titleOf = (item) => item.title?.trim() || "New chat";
+export const titleOf = (item) => item.title?.trim() || t("New chat");

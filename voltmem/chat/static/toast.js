@@ -1,6 +1,7 @@
 // Toasts: short notices, some with an undo button. They stay while they have the focus or the pointer.
 
 import { byId, element, iconButton } from "./dom.js";
+import { t } from "./texts.js";
 
 const SECONDS = 8;
 const MAX_TOASTS = 4; // the oldest are removed
@@ -20,7 +21,7 @@ export function toast(text, { action, onAction, isError = false } = {}) {
     action
       ? element("button", { type: "button", class: "toast-action", onclick: () => (close(), onAction()) }, action)
       : null,
-    iconButton("close", "Dismiss", close),
+    iconButton("close", t("Dismiss"), close),
   );
   let timer;
   const wait = () => (timer = setTimeout(close, SECONDS * 1000));
@@ -37,7 +38,7 @@ export async function later(loading, use) {
   try {
     loaded = await loading;
   } catch {
-    return toast("This part of the page couldn’t be loaded. Try it again.", { isError: true });
+    return toast(t("This part of the page couldn’t be loaded. Try it again."), { isError: true });
   }
   try {
     return await use(loaded);

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { folderOf } from "./foldertags.js";
+import { t } from "./texts.js";
 
 const byActivity = ({ pinned, updatedAt, id }) => [Number(pinned), Date.parse(updatedAt), updatedAt, id];
 const byDeletion = ({ deletedAt, id }) => [Date.parse(deletedAt), deletedAt, id];
@@ -12,32 +13,32 @@ export const VIEWS = {
     load: (query) => api.conversations({ ...query, archived: false }),
     has: (item) => !item.archived && !item.deletedAt && folderOf(item) === null, // a folder lists its own
     place: byActivity,
-    none: "No conversations yet.",
+    none: t("No conversations yet."),
   },
   archived: {
-    name: "Archived",
+    name: t("Archived"),
     load: (query) => api.conversations({ ...query, archived: true }),
     has: (item) => item.archived && !item.deletedAt,
     place: byActivity,
-    none: "No archived conversations.",
+    none: t("No archived conversations."),
   },
   trash: {
-    name: "Trash",
+    name: t("Trash"),
     load: async () => ({ ...(await api.deleted()), nextCursor: null, hasMore: false }),
     has: (item) => Boolean(item.deletedAt),
     place: byDeletion,
-    group: { key: "deleted", label: "Deleted" },
-    none: "The trash is empty.",
+    group: { key: "deleted" },
+    none: t("The trash is empty."),
   },
 };
 
 /** The view of what was last active before a time, for a jump to the month before it. */
 export const monthView = (until, name) => ({
-  name: `Until ${name}`,
+  name: t("Until {month}", { month: name }),
   load: (query) => api.conversations({ ...query, archived: false, pinned: false, activeBefore: until.toISOString() }),
   has: (item) => !item.archived && !item.deletedAt && !item.pinned && Date.parse(item.updatedAt) < until.getTime(),
   place: byActivity,
-  none: "No conversations from that time or before.",
+  none: t("No conversations from that time or before."),
 });
 
 /** Compare two items in the order of a view: the greater one is first. */

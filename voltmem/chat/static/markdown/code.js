@@ -2,6 +2,7 @@
 
 import { copyText } from "../clipboard.js";
 import { element, iconButton } from "../dom.js";
+import { t } from "../texts.js";
 
 const LONGEST = 20_000; // characters; longer blocks stay plain
 const DEADLINE = 1000; // milliseconds, after which a block stays plain: some texts take the highlighter minutes
@@ -26,15 +27,15 @@ const COLOURS = new Map(Object.entries(KINDS).flatMap(([kind, all]) => all.split
 
 /** Return the element of a block. It is plain while it grows. */
 export function codeBlock(code, language, { isGrowing = false } = {}) {
-  const copy = iconButton("copy", "Copy the code", () => copyText(copy, code));
+  const copy = iconButton("copy", t("Copy the code"), () => copyText(copy, code));
   const shown = element("code", {}, code);
   const name = MODULES.get(language.toLowerCase());
   if (name && !isGrowing && code.length <= LONGEST) colour({ shown, code, name });
   return element(
     "figure",
     { class: "code", dir: "ltr" },
-    element("figcaption", {}, language || "text", copy),
-    element("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, shown),
+    element("figcaption", {}, language || t("text"), copy),
+    element("pre", { tabindex: "0", role: "group", "aria-label": t("Code") }, shown),
   );
 }
 

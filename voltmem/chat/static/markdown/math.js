@@ -1,6 +1,7 @@
 // Formulas as KaTeX draws them, for eyes and, as MathML, for screen readers. KaTeX is loaded with the first one.
 
 import { element } from "../dom.js";
+import { t } from "../texts.js";
 
 const LONGEST = 2000; // characters
 const DEEPEST = 200; // elements in elements: a formula takes about five for each of its own levels
@@ -33,7 +34,7 @@ const key = ({ content, isDisplayed }) => `${isDisplayed}${content}`;
 
 function show({ made, isDisplayed }, drawn) {
   made.replaceChildren(drawn);
-  if (isDisplayed) for (const [name, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": "Formula" })) made.setAttribute(name, value);
+  if (isDisplayed) for (const [name, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": t("Formula") })) made.setAttribute(name, value);
 }
 
 function later(job) {

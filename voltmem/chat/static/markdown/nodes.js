@@ -2,6 +2,7 @@
 
 import { element } from "../dom.js";
 import { linkTo } from "../links.js";
+import { t } from "../texts.js";
 import { codeBlock } from "./code.js";
 import { formula } from "./math.js";
 
@@ -111,7 +112,7 @@ function task(paragraph) {
   return mark === " " ? "task-open" : "task-done";
 }
 
-const table = () => element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Table" }, element("table"));
+const table = () => element("div", { class: "table", tabindex: "0", role: "group", "aria-label": t("Table") }, element("table"));
 
 function link(token) {
   const [address, title] = [token.attrGet("href"), token.attrGet("title")];
