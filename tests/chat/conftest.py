@@ -32,6 +32,7 @@ BELOW = "/inner/chat/"
 """A path at which the chat is mounted as well."""
 LESS = "/less/"
 """A path at which it is mounted without what can be switched off."""
+FORECAST = "https://www.met.no/oslo"
 
 
 class Model:
