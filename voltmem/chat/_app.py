@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
@@ -116,13 +116,8 @@ def app(
     answers = Answers(storage, Answering(answer), make_title)
     asking = Asking(answers, settings, pace_of(answers_per_minute), on_feedback)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield  # Starlette runs it where the chat is the server's own application, and not where it is mounted
-        await answers.finish()
-
     made = FastAPI(
-        title="voltmem chat", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=lifespan
+        title="voltmem chat", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=_ending(answers)
     )
     if allowed_hosts is not None:
         made.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(allowed_hosts))
@@ -138,6 +133,17 @@ def app(
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
+
+
+def _ending(answers: Answers) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return the lifespan. Starlette runs it where the chat is an application of its own, not where it is mounted."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await answers.finish()
+
+    return lifespan
 
 
 def _hosts(names: Sequence[object]) -> list[str]:
