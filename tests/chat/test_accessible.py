@@ -241,7 +241,7 @@ async def test_a_keyboard_does_everything_in_a_conversation(tab: Tab) -> None:
     await keys.press("Enter")
     await expect(tab.answers.last).to_have_text("So far so good")
     await press_at(tab, "Stop the answer")
-    await expect(tab.page.get_by_text("Stopped", exact=True)).to_be_visible()
+    await expect(tab.page.locator(".stopped")).to_be_visible()
     await expect(tab.box).to_be_focused()
 
     await keys.press("ArrowUp")
@@ -374,24 +374,38 @@ async def test_text_from_right_to_left_runs_so(mine: UserStorage, tab: Tab) -> N
     assert await tab.box.evaluate(direction) == "rtl"
 
 
+SEEN = """[...document.querySelectorAll("button, nav, input, textarea, form, .toast, a, .composer-note")]
+    .filter(each => each.checkVisibility()).map(each => each.outerHTML)"""
+
+
 async def test_on_paper_there_is_the_conversation_and_nothing_else(mine: UserStorage, tab: Tab) -> None:
-    """In print there are the title and the messages, none of them cut off: no sidebar, no box, no buttons."""
+    """
+    In print there are the title and the messages, none of them cut off: no sidebar, no box, no buttons.
+
+    Ctrl+P prints all messages, also those that are not loaded, with formulas and what was folded; then it is gone.
+    """
     conversation = await mine.create_conversation({"title": "On paper"})
-    await mine.add_messages(
-        [{"role": ("user", "assistant")[n % 2], "content": f"Said {n}\n\n" + "line\n\n" * 9} for n in range(20)],
-        conversation.id,
-    )
+    said: list[dict[str, Any]] = [
+        {"role": ("user", "assistant")[n % 2], "content": f"Said {n} with $x^2$\n\n```\ncode\n```\n" + "line\n\n" * 9}
+        for n in range(50)
+    ]
+    await mine.add_messages(said, conversation.id)
     await tab.open(f"/c/{conversation.id}")
     await tab.page.emulate_media(media="print")
 
-    seen = await tab.page.evaluate(
-        """[...document.querySelectorAll("button, nav, input, textarea, form, .toast, a")]
-            .filter(each => each.checkVisibility()).map(each => each.outerHTML)"""
-    )
-    assert seen == []
+    assert await tab.page.evaluate(SEEN) == []
     await expect(tab.heading).to_be_visible()
     heights = "[document.getElementById('messages').getBoundingClientRect().height, document.body.scrollHeight]"
     messages, page = await tab.page.evaluate(heights)
-    assert messages > 3000
-    assert page >= messages
-    assert await tab.page.locator(".message").count() == 20
+    assert page >= messages > 3000
+    await tab.page.evaluate("window.print = () => (window.isPrinting = true)")
+    await tab.page.keyboard.press("Control+p")
+    await tab.page.wait_for_function("window.isPrinting")
+    printed = tab.page.locator(".printed")
+    await expect(printed.locator(".message")).to_have_count(50)
+    await expect(printed.locator(".katex")).to_have_count(25)
+    await expect(printed.locator(".message").first).to_be_visible()
+    await expect(tab.page.locator("#main")).to_be_hidden()
+    assert await tab.page.evaluate(SEEN) == []
+    await tab.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    await expect(printed).to_have_count(0)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ACTIONS = [
     *("Rename", "Pin", "Move to a folder …", "Select", "Open in a new tab", "Share …"),
-    *("Export as Markdown", "Export as JSON", "Archive", "Delete"),
+    *("Export as Markdown", "Export as JSON", "Print …", "Archive", "Delete"),
 ]
 
 

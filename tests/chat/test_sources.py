@@ -71,7 +71,7 @@ async def test_sources_are_numbered_while_an_answer_streams_and_when_it_is_share
     await expect(refs).to_have_text(["1", "2", "2"])
     await expect(tab.page.get_by_role("button", name="Stop the answer")).to_be_visible()
     await tab.page.keyboard.press("Escape")
-    await expect(tab.page.get_by_text("Stopped", exact=True)).to_be_visible()
+    await expect(tab.page.locator(".stopped")).to_be_visible()
     await expect(refs).to_have_text(["1", "2", "2"])
 
     async with tab.page.expect_download() as downloading:

@@ -22,7 +22,7 @@ What without= switches off.
 - ``"branches"``: editing a question, answering it again, and the versions that this makes. A question whose answer
   failed, was stopped or never came can still be asked again.
 - ``"deletion"``: deleting conversations, with the trash; over HTTP also messages, and all of the user's data.
-- ``"export"``: saving conversations as files.
+- ``"export"``: saving conversations as files, and printing them whole.
 - ``"feedback"``: rating answers.
 - ``"folders"``: what is in one is listed by its date.
 - ``"forks"``: copies of a conversation from one of its messages on.

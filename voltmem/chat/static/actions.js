@@ -21,6 +21,7 @@ const actionsInList = (item, rename, place) => [
   { name: t("Share …"), icon: "share", onSelect: () => later(import("./share.js"), ({ openShare }) => openShare(item)), isFirst: true, feature: "sharing" },
   { name: t("Export as Markdown"), icon: "download", onSelect: () => download(item, "md"), isFirst: !has("sharing"), feature: "export" },
   { name: t("Export as JSON"), icon: "code", onSelect: () => download(item, "json"), feature: "export" },
+  { name: t("Print …"), icon: "print", onSelect: () => printed(item), feature: "export" },
   { name: item.archived ? t("Unarchive") : t("Archive"), icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item), isFirst: true, feature: "archive" },
   { name: t("Delete"), icon: "delete", onSelect: () => remove(item), isDangerous: true, isFirst: !has("archive"), feature: "deletion" },
 ];
@@ -36,6 +37,9 @@ export const chooseFolder = (place, items, onMove = () => {}) =>
   later(import("./retag.js"), (retag) => retag.chooseFolder(place, items, onMove));
 
 const download = (item, format) => later(import("./export.js"), (exporting) => exporting.download(item, format));
+
+/** Print a conversation: all of it, and not only what the page has loaded. */
+export const printed = (item) => later(import("./print.js"), ({ print }) => print(item));
 
 const change = (item, changes) => receive(api.change(item.id, changes));
 

@@ -126,6 +126,12 @@ function newChat() {
   focusComposer();
 }
 
+function print() {
+  const item = conversation.openItem();
+  if (item) act(({ printed }) => printed(item));
+  else window.print();
+}
+
 const THEMES = { system: "light", light: "dark", dark: "system" };
 const NAMES = { system: t("system"), light: t("light"), dark: t("dark") };
 
@@ -162,7 +168,7 @@ startSettings();
 showLogo();
 startComposer({ send: conversation.send, stop: conversation.stop, edit: conversation.editLast });
 startDrawer();
-startCommands({ newChat, changeTheme, showHit }, () => act(choices));
+startCommands({ newChat, changeTheme, print, showHit }, () => act(choices));
 showTheme();
 route();
 startSidebar().then(() => import("./palette.js")).catch(() => {}); // so that no key is lost that is typed right after ⌘K

@@ -11,7 +11,7 @@ let commands = [];
 let contextual = async () => [];
 
 /**
- * Start the shortcuts. page: {newChat, changeTheme, showHit}; actions() resolves to
+ * Start the shortcuts. page: {newChat, changeTheme, print, showHit}; actions() resolves to
  * those on the open conversation.
  */
 export function startCommands(page, actions) {
@@ -27,6 +27,7 @@ export function startCommands(page, actions) {
     { name: t("Trash"), icon: "delete", run: () => (openSidebar(), show("trash")), feature: "trash" },
     { name: t("Jump to a month"), icon: "calendar", run: () => (openSidebar(), openMonths()) },
     { name: t("New folder"), icon: "folder", run: () => (openSidebar(), later(import("./folders.js"), ({ make }) => make())), feature: "folders" },
+    { name: t("Print"), keys: "Mod+P", run: page.print, isPalette: true, feature: "export" },
     { name: t("Change the theme"), icon: "system", run: page.changeTheme },
     { name: t("Keyboard shortcuts"), icon: "keyboard", keys: "?", run: showShortcuts },
   ]);
@@ -39,6 +40,7 @@ export function startCommands(page, actions) {
   });
 }
 
+// The palette does without itself, and has printing among the actions.
 const allCommands = async () => [...commands.filter(({ isPalette }) => !isPalette), ...((await contextual()) ?? [])];
 const showShortcuts = () => later(import("./shortcuts.js"), (shortcuts) => shortcuts.openShortcuts(commands));
 

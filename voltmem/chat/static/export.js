@@ -16,7 +16,7 @@ export async function download(item, format) {
   setTimeout(() => URL.revokeObjectURL(href), 60_000); // the browser may begin to read it later
 }
 
-async function all(id) {
+export async function all(id) {
   const messages = [];
   let page;
   do {

@@ -8,7 +8,7 @@ import { Parts } from "./parts.js";
 import { locale, numbers, t } from "./texts.js";
 
 const TIME = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
-const SPEAKERS = { user: t("You"), assistant: t("Assistant") };
+export const SPEAKERS = { user: t("You"), assistant: t("Assistant") };
 
 /** Return whether the message is shown: the user or the assistant says something. */
 export const isShown = ({ role, parts }) => role in SPEAKERS && parts.length > 0;
@@ -20,7 +20,7 @@ export const textOf = ({ parts }) =>
   parts.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
 
 /** Return the parts; those of reasoning with how long it took, which a stored message has in its metadata. */
-function timed({ parts, metadata }) {
+export function timed({ parts, metadata }) {
   const seconds = [...(metadata?.reasoningSeconds ?? [])];
   return parts.map((part) => (part.type === "reasoning" && seconds.length ? { ...part, seconds: seconds.shift() } : part));
 }
