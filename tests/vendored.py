@@ -46,6 +46,7 @@ PACKAGES: Final = (
     Vendored("mdurl", "markdown-it/mdurl"),
     Vendored("punycode.js", "markdown-it/punycode.js", licence="LICENSE-MIT.txt"),
     Vendored("uc.micro", "markdown-it/uc.micro", licence="LICENSE.txt"),
+    Vendored("markdown-it-footnote", "markdown-it-footnote", files=("index.mjs",)),
     Vendored("katex", "katex", "dist", ("katex.min.js", "katex.min.css", "fonts/*.woff2")),
     Vendored(
         "@highlightjs/cdn-assets",

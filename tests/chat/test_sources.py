@@ -86,3 +86,49 @@ async def test_sources_are_numbered_while_an_answer_streams_and_when_it_is_share
     await expect(tab.page.locator("[role=doc-endnotes]").get_by_role("listitem")).to_have_text(
         ["The forecast met.no ↩", "yr.no/x ↩"]
     )
+
+
+NOTES = """\
+One[^a], two[^long], one again[^a], and none[^b].
+
+[^a]: The *first* note.
+[^long]: The second,
+
+    in two paragraphs.
+
+The end.
+"""
+
+
+async def test_footnotes_of_markdown_are_footnotes(tab: Tab, mine: UserStorage) -> None:
+    """Markdown's own footnotes lead to their notes and back, also while they are written; too many of them are text."""
+    await shown(mine, tab, [{"role": "assistant", "content": NOTES}])
+
+    refs = tab.answers.locator("[role=doc-noteref]")
+    await expect(refs).to_have_text(["1", "2", "1"])
+    await expect(tab.answers).to_contain_text("none[^b].")
+    notes = tab.answers.locator("[role=doc-endnotes] > ol > li")
+    await expect(notes).to_have_text(["The first note. ↩", "The second,in two paragraphs. ↩"])
+    await refs.nth(1).click()
+    await expect(notes.last).to_be_focused()
+    await notes.last.locator("[role=doc-backlink]").press("Enter")
+    await expect(refs.nth(1)).to_be_focused()
+
+    grown, at_once, many = await tab.page.evaluate(
+        """async (text) => {
+            const base = document.querySelector('script[type=module]').src.replace("app.js", "");
+            const { Growing } = await import(`${base}markdown/growing.js`);
+            const show = (text, step) => {
+                const root = document.createElement("div");
+                const growing = new Growing(root);
+                for (let length = step; length < text.length; length += step) growing.show(text.slice(0, length), true);
+                growing.show(text, false);
+                return root;
+            };
+            const many = "[^1]: x\\n" + "[^1]".repeat(600);
+            return [show(text, 1).innerHTML, show(text, 1e9).innerHTML, show(many, 1e9).querySelectorAll("a").length];
+        }""",
+        NOTES,
+    )
+    assert grown == at_once
+    assert many == 0

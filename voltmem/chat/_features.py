@@ -40,6 +40,7 @@ ROUTES: Final[Mapping[Feature | Literal["uploads"], Sequence[str]]] = {
         "GET /conversations/{conversationId}/messages/{messageId}/siblings",
         "POST /conversations/{conversationId}/messages/{messageId}/choose",
         "POST /chat parentId",
+        "POST /conversations/{conversationId}/ui-messages rewind",
     ),
     "deletion": (
         "DELETE /conversations/{conversationId}",

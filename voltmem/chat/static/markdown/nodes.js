@@ -2,7 +2,7 @@
 
 import { element } from "../dom.js";
 import { linkTo } from "../links.js";
-import { t } from "../texts.js";
+import { numbers, t } from "../texts.js";
 import { codeBlock } from "./code.js";
 import { formula } from "./math.js";
 
@@ -14,7 +14,7 @@ const TAGS = {
 };
 const DIRECTED = new Set(["p", "ul", "ol", "th", "td"]); // each runs in the direction of its first letter
 
-/** Return the blocks of a text: their tokens, and the line in which each begins. */
+/** Return the blocks of a text: their tokens, and the line in which each begins, but for the list of footnotes. */
 export function blocks(tokens) {
   const found = [];
   let from = 0;
@@ -22,7 +22,7 @@ export function blocks(tokens) {
   tokens.forEach(({ nesting }, place) => {
     depth += nesting;
     if (depth > 0) return;
-    found.push({ line: tokens[from].map[0], tokens: tokens.slice(from, place + 1) });
+    found.push({ line: tokens[from].map?.[0], tokens: tokens.slice(from, place + 1) });
     from = place + 1;
   });
   return found;
@@ -57,7 +57,7 @@ class Drawing {
     if (token.hidden) return; // a paragraph in a list without blank lines
     const made = this.#open.length > DEEPEST ? null : opened(token, tokens, place, this.#open.at(-1));
     if (made) this.#append(made);
-    this.#open.push(made?.querySelector?.("table") ?? made ?? this.#open.at(-1));
+    this.#open.push(made?.querySelector?.("table, section > ol") ?? made ?? this.#open.at(-1));
   }
 
   #end(token) {
@@ -84,6 +84,10 @@ class Drawing {
         return [formula(token)];
       case "image":
         return [image(token)];
+      case "footnote_ref":
+        return [noteRef(token.meta)];
+      case "footnote_anchor":
+        return token.meta.subId ? [] : [" ", noteBack(token.meta)];
       default:
         return [token.content];
     }
@@ -95,6 +99,8 @@ function opened(token, tokens, place, parent) {
   if (kind === "heading") return element(`h${Math.min(Number(token.tag[1]) + 1, 6)}`, { dir: "auto" });
   if (kind === "link") return link(token);
   if (kind === "table") return table();
+  if (kind === "footnote_block") return notes();
+  if (kind === "footnote") return element("li", { tabindex: "-1", "data-note": token.meta.id + 1, dir: "auto" });
   const tag = TAGS[kind];
   const isDirected = DIRECTED.has(tag) && !(tag === "p" && parent.tagName === "LI"); // an item runs as its list does
   const properties = { dir: isDirected ? "auto" : null, start: token.attrGet("start") };
@@ -113,6 +119,30 @@ function task(paragraph) {
 }
 
 const table = () => element("div", { class: "table", tabindex: "0", role: "group", "aria-label": t("Table") }, element("table"));
+
+// --- footnotes, which look like the sources of an answer ---------------------------------------------------------
+
+const notes = () => element("section", { class: "sources", role: "doc-endnotes", "aria-label": t("Footnotes") }, element("ol"));
+
+function noteRef({ id }) {
+  const number = id + 1;
+  const properties = { role: "doc-noteref", href: `#footnote-${number}`, "data-ref": number, "aria-label": t("Footnote {number}", { number }) };
+  return element("sup", { class: "noteref" }, element("a", { ...properties, onclick: to(`li[data-note="${number}"]`) }, numbers.format(number)));
+}
+
+function noteBack({ id }) {
+  const number = id + 1;
+  const properties = { role: "doc-backlink", class: "source-back", href: `#footnote-${number}`, "aria-label": t("Back to the text, from footnote {number}", { number }) };
+  return element("a", { ...properties, onclick: to(`[data-ref="${number}"]`) }, "↩");
+}
+
+/** Return what moves the focus within a text. The address stays, where a hash is the id of a message. */
+const to = (selector) => (event) => {
+  event.preventDefault();
+  event.currentTarget.closest(".text").querySelector(selector)?.focus();
+};
+
+// --- links and pictures -------------------------------------------------------------------------------------------
 
 function link(token) {
   const [address, title] = [token.attrGet("href"), token.attrGet("title")];

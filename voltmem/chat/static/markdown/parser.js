@@ -1,5 +1,7 @@
-// CommonMark with GitHub's tables, task lists, struck-out text and bare addresses, and with formulas. HTML is text.
+// CommonMark with GitHub's tables, task lists, struck-out text and bare addresses, with formulas, and with footnotes. HTML is
+// text.
 
+import footnotes from "../vendor/markdown-it-footnote/index.mjs";
 import MarkdownIt from "../vendor/markdown-it/markdown-it.esm.min.mjs";
 import { autolinks } from "./autolinks.js";
 import { formulas } from "./formulas.js";
@@ -7,16 +9,30 @@ import { strikes } from "./strikes.js";
 
 const DEEPEST = 40; // a list in a list is two levels
 
-const parser = new MarkdownIt({ html: false });
-parser.use(autolinks).use(strikes).use(formulas);
-parser.block.ruler.before("table", "deep", deep);
+const NOTE = /^ {0,3}\[\^[^\]\s]+\]:/m; // defines a footnote
+const MOST_NOTES = 500; // with more, what reads them would take quadratic time: they stay text
 
-/** Return the tokens of a text, and whether it defines what links refer to. isGrowing: the text's end may be missing. */
+function made() {
+  const parser = new MarkdownIt({ html: false });
+  parser.use(autolinks).use(strikes).use(formulas);
+  parser.block.ruler.before("table", "deep", deep);
+  return parser;
+}
+
+const parser = made();
+let withNotes = null; // another parser, for texts with footnotes
+
+function parserFor(text) {
+  if (!NOTE.test(text) || text.split("[^", MOST_NOTES + 2).length > MOST_NOTES + 1) return parser;
+  return (withNotes ??= made().use(footnotes).disable("footnote_inline"));
+}
+
+/** Return the tokens of a text, and whether it defines what links or footnotes refer to. isGrowing: the text's end may be missing. */
 export function parse(text, { isGrowing = false } = {}) {
   const env = { isGrowing };
-  const tokens = parser.parse(text, env);
+  const tokens = parserFor(text).parse(text, env);
   for (const token of tokens) if (token.type === "fence") token.info = parser.utils.unescapeAll(token.info);
-  return { tokens, hasReferences: Object.keys(env.references ?? {}).length > 0 };
+  return { tokens, hasReferences: Object.keys({ ...env.references, ...env.footnotes }).length > 0 };
 }
 
 /** A rule that takes what is nested too deep as text; the parser itself would leave it out. */
