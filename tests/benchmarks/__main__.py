@@ -22,6 +22,7 @@ from rich.progress import Progress
 from tests.benchmarks import (
     _kept,
     _report,
+    chat,
     conversation_schema,
     lengths,
     memory,
@@ -54,6 +55,7 @@ PARTS: Final = {
     "sidebar": sidebar.run,
     "watching": watching.run,
     "web": web.run,
+    "chat": chat.run,
     "upgrade": conversation_schema.run,
     # Only on request: ten messages for each of the rows take minutes to create, and gigabytes of disk.
     "search": search.run,

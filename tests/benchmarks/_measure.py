@@ -14,7 +14,7 @@ from tests.benchmarks._costs import Costs, Meter
 
 Call: TypeAlias = Callable[[int], Awaitable[object]]
 """One call. Its argument is its number, so that each call may use another conversation."""
-Unit: TypeAlias = Literal["ms", "ms of CPU", "a second", "KiB", "round trips"]
+Unit: TypeAlias = Literal["ms", "ms of CPU", "a second", "KiB", "kB", "nodes", "round trips"]
 
 ROUNDS: Final = 11
 

@@ -87,6 +87,13 @@ class Tab:
     def link(self, title: str) -> Locator:
         return self.row(title).locator(".row-link")
 
+    async def listed(self) -> int:
+        """Return how many rows are loaded: the page has those near the visible part, and room for the others."""
+        return await self.page.evaluate(
+            """() => Math.round([...document.querySelectorAll("#list .rows:not([hidden])")].reduce((sum, each) =>
+                sum + each.offsetHeight, 0) / document.querySelector("#list .rows .row").offsetHeight)"""
+        )
+
     async def scroll_to_row(self, number: int) -> None:
         """
         Scroll down until there are this many rows, and to the last of them.
@@ -96,7 +103,7 @@ class Tab:
 
         async def scrolled() -> int:
             await self.page.locator("#list").evaluate("list => list.scrollTop = list.scrollHeight")
-            return await self.rows.count()
+            return await self.listed()
 
         async with asyncio.timeout(60):
             while await scrolled() < number:

@@ -62,12 +62,20 @@ async def test_thousands_are_scrolled_through(mine: UserStorage, age: Age, open_
         await age(id, 3)
 
     tab = await open_tab()
-    await expect(tab.rows).to_have_count(40)
+    assert await tab.listed() == 40
+    seen = set(await tab.titles.all_text_contents())
+    assert len(seen) < 40
     await tab.scroll_to_row(150)
+    for _ in range(11):
+        await tab.page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+        assert await tab.rows.count() < 60
+        seen |= set(await tab.titles.all_text_contents())
+        await tab.page.locator("#list").evaluate("list => list.scrollBy(0, -list.clientHeight)")
 
-    assert sorted(await tab.titles.all_text_contents()) == titles
+    assert sorted(seen) == titles
+    assert await tab.listed() == 150
+    await tab.scroll_to_row(150)
     await expect(tab.groups).to_have_text(["Today", "Previous 7 days"])
-    await tab.row("Number 149").scroll_into_view_if_needed()
     await expect(tab.groups.last).to_be_in_viewport()
 
 
@@ -353,8 +361,10 @@ async def test_rows_deleted_while_the_tab_was_hidden_disappear(mine: UserStorage
     await mine.soft_delete_conversation(ids[125])
     await hide(tab, hidden=False)
 
-    await expect(tab.rows).to_have_count(129)
-    assert await tab.titles.all_text_contents() == [title for title in titles if title != "Number 125"]
+    await expect(tab.row("Number 125")).to_have_count(0)
+    left = [title for title in titles if title != "Number 125"]
+    assert (await tab.titles.all_text_contents())[-12:] == left[-12:]
+    assert await tab.listed() == len(left)
 
 
 async def test_a_row_that_leads_nowhere_goes(mine: UserStorage, open_tab: OpenTab) -> None:

@@ -114,7 +114,8 @@ async def test_a_late_answer_hides_nothing(mine: UserStorage, open_tab: OpenTab)
         await route.fulfill(response=response, headers={**response.headers, "x-late": "true"})
 
     await tab.page.route(re.compile("/messages[?]"), answer_late)
-    await mine.add_message({"role": "user", "content": "two"}, item.id)
+    much = {"": "!" * 20_000}  # too much for an event, so that the page asks
+    await mine.add_message({"role": "user", "content": "two", "metadata": much}, item.id)
     await answered.wait()
     await mine.add_message({"role": "user", "content": "three"}, item.id)
     await expect(tab.questions).to_have_text(["one", "two", "three"])
@@ -154,7 +155,7 @@ async def test_a_server_that_refuses_to_tell_is_asked_again(mine: UserStorage, o
     """After an error status the page reconnects to the events, since browsers do so only after a lost connection."""
     tab = await open_tab()
     tab.expected = ["503"]
-    await tab.page.route(re.compile("/api/events"), lambda route: route.fulfill(status=503), times=2)
+    await tab.page.route(re.compile("/chat/events"), lambda route: route.fulfill(status=503), times=2)
     await tab.page.reload()
     await expect(tab.page.get_by_text("The connection is lost.")).to_be_visible()
 
@@ -167,7 +168,15 @@ async def test_a_list_that_did_not_load_is_tried_again(mine: UserStorage, open_t
     """If the list cannot be loaded, a button to retry is shown in its place."""
     await mine.create_conversation({"title": "First"})
     tab = await open_tab()
-    await tab.page.route(re.compile("/api/(conversations|events)"), lambda route: route.abort())
+
+    async def answer_without(route: Route) -> None:
+        response = await route.fetch()
+        await route.fulfill(
+            response=response, body=re.sub('(id="carried"[^>]*>).*', r"\1</script>", await response.text())
+        )
+
+    await tab.page.route(tab.page.url, answer_without)
+    await tab.page.route(re.compile("/api/(conversations|chat/events)"), lambda route: route.abort())
     await tab.page.reload()
     await expect(tab.page.get_by_text("Couldn’t load more.")).to_be_visible()
     await expect(tab.page.get_by_text("The connection is lost.")).to_be_visible()
@@ -179,3 +188,29 @@ async def test_a_list_that_did_not_load_is_tried_again(mine: UserStorage, open_t
     await expect(tab.page.get_by_text("The connection is lost.")).to_be_hidden()
     assert tab.problems
     tab.problems.clear()
+
+
+async def test_events_say_what_they_tell(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A page that watches asks for nothing that an event says: a change, messages, what became of an answer."""
+    tab = await open_tab()
+    await tab.ask("A name, please")
+    other = await open_tab(f"/c/{tab.id}")
+    await expect(other.answers).to_have_count(1)
+    for each in (tab, other):
+        await each.page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    for each in (tab, other):
+        each.page.on("request", lambda request: asked.append(f"{request.method} {request.url.partition('/api/')[2]}"))
+
+    await mine.rename_conversation(tab.id, "Names")
+    await mine.add_message({"role": "user", "content": "From elsewhere"}, tab.id)
+    for each in (tab, other):
+        await expect(each.heading).to_have_text("Names")
+        await expect(each.questions.last).to_have_text("From elsewhere")
+    await tab.ask("And a letter")
+    await expect(other.answers).to_have_count(2)
+    await expect(other.page.locator(".row-answering")).to_have_count(0)
+    await expect(tab.page.locator(".row-unread")).to_have_count(0)
+
+    follows = {"POST chat", f"GET chat/{tab.id}/stream", f"POST conversations/{tab.id}/read"}
+    assert set(asked) <= follows

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from html import escape
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from voltmem import __version__
@@ -16,7 +16,7 @@ from voltmem.errors import InvalidOptionError, MissingExtraError
 from voltmem.storage import PostgresStorage
 
 try:
-    from fastapi import APIRouter, Depends, FastAPI, Request
+    from fastapi import APIRouter, Depends, FastAPI, Request, Response
     from fastapi.responses import HTMLResponse
     from starlette.exceptions import HTTPException
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -29,7 +29,8 @@ from voltmem.chat._ai_sdk import ai_sdk_routes
 from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._asking import Asking, OnFeedback, pace_of
-from voltmem.chat._assets import assets, version
+from voltmem.chat._assets import assets, first_modules, version
+from voltmem.chat._carried import carried, first_requests
 from voltmem.chat._features import Closed, Feature, check_features
 from voltmem.chat._languages import Languages, Offered
 from voltmem.chat._routes import answer_routes, chat_routes
@@ -48,7 +49,10 @@ _STATIC: Final = Path(__file__).parent / "static"
 _POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 _PART: Final = re.compile(r"[ \t]*<!-- (\w+) -->\n(.*?)[ \t]*<!-- /\1 -->\n", re.DOTALL)
 # A text of the page in English, which is translated, or a value.
-_PLACE: Final = re.compile(r"\{\{(.+?)\}\}|\{(base|title|settings|lang|dir|texts)\}")
+_PLACE: Final = re.compile(r"\{\{(.+?)\}\}|\{(base|title|settings|lang|dir|texts|modules|carried)\}")
+_VARY: Final = "Accept-Encoding, Accept-Language"
+_OF_ONE_USER: Final = {"Cache-Control": "private, no-cache", "Vary": f"{_VARY}, Authorization, Cookie"}
+_OF_ALL: Final = {"Cache-Control": "no-cache", "Vary": _VARY}
 _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
 
@@ -129,7 +133,7 @@ def app(
     for routes in (chat_routes(asking, cap), answer_routes(asking), ai_sdk_routes(asking, cap)):
         made.include_router(routes, prefix="/api", dependencies=of_users)
     made.include_router(assets)
-    made.include_router(_pages(settings, offered))
+    made.include_router(_pages(settings, offered, made))
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
@@ -160,21 +164,22 @@ def _hosts(names: Sequence[object]) -> list[str]:
     return found
 
 
-def _pages(settings: Settings, offered: Offered) -> APIRouter:
+def _pages(settings: Settings, offered: Offered, app: ASGIApp) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/")
     @routes.get("/c/{conversation_id}")
-    def page(request: Request) -> HTMLResponse:
-        return _page(request, "index.html", settings, offered)
+    async def page(request: Request) -> Response:
+        found = await carried(app, request, first_requests(request.path_params.get("conversation_id")))
+        return _page(request, "index.html", settings, offered, _OF_ONE_USER, found)
 
     if "sharing" in settings.without:
         return routes
 
     @routes.get("/shared/{token}")
-    def shared_page(request: Request) -> HTMLResponse:
+    def shared_page(request: Request) -> Response:
         """Return the page that a public link leads to. It needs no user, and asks the API for what the link shows."""
-        return _page(request, "shared.html", settings, offered, UNLISTED)
+        return _page(request, "shared.html", settings, offered, {**_OF_ALL, **UNLISTED})
 
     return routes
 
@@ -184,20 +189,31 @@ def _page(
     name: str,
     settings: Settings,
     offered: Offered,
-    headers: Mapping[str, str] = MappingProxyType({}),
-) -> HTMLResponse:
-    """Return a page in the language of who asks, with the path under which the chat is mounted, and its settings."""
+    headers: Mapping[str, str],
+    found: str = "{}",
+) -> Response:
+    """
+    Return a page in the language of who asks.
+
+    With the path under which the chat is mounted, its settings, and the responses that were found.
+    """
     language = offered.choose(request.headers.get("Accept-Language", ""))
+    base = escape(request.scope.get("root_path", "").rstrip("/") + "/")
+    static = f"{base}static/{version()}/"
     filled = {
-        "base": escape(request.scope.get("root_path", "").rstrip("/") + "/"),
+        "base": base,
         "title": escape(settings.title),
         "settings": escape(to_json(settings.shown())),
         "lang": language.tag,
         "dir": language.direction,
         "texts": language.block(),
+        "modules": "\n  ".join(f'<link rel="modulepreload" href="{static}{path}">' for path in first_modules()),
+        "carried": found,
     }
-    text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}static/", f"{{base}}static/{version()}/")
+    text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}static/", static)
     text = _PART.sub(lambda found: "" if found[1] in settings.without else found[2], text)
     text = _PLACE.sub(lambda found: escape(language.text(found[1])) if found[1] else filled[found[2]], text)
-    own = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", "Vary": "Accept-Language"}
-    return HTMLResponse(text, headers={**own, **headers})
+    content, headers = text.encode(), {"Content-Security-Policy": _POLICY, **headers}
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        content, headers = gzip.compress(content, 6), {**headers, "Content-Encoding": "gzip"}
+    return HTMLResponse(content, headers=headers)

@@ -30,6 +30,7 @@ _COMPRESSED_ALREADY: Final = {".woff2"}
 _VERSION: Final = re.compile(r"^[0-9a-f]{12}/")
 # Comments that have lines of their own: a sixth of the compressed bytes. Libraries are served as they were released.
 _COMMENT: Final = re.compile(rb"^[ \t]*(?://[^\n]*|/\*\*(?:(?!\*/).)*\*/)$", re.MULTILINE | re.DOTALL)
+_IMPORT: Final = re.compile(rb'^(?:import|export)\b[^;]*?"\./([\w-]+\.js)";', re.MULTILINE)
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
 
@@ -61,6 +62,16 @@ def version() -> str:
     """Return the version of the files, which every process with the same files has."""
     all_of_them = "".join(f"{path}{asset.tag}" for path, asset in _assets().items())
     return sha256(all_of_them.encode()).hexdigest()[:12]
+
+
+@cache
+def first_modules() -> list[str]:
+    """Return the modules of the first screen: first.js, app.js and what they import, the next ones first."""
+    found = ["first.js", "app.js"]
+    for path in found:
+        imported = [name.decode() for name in _IMPORT.findall(_assets()[path].content)]
+        found += [name for name in dict.fromkeys(imported) if name not in found]
+    return found
 
 
 assets: Final = APIRouter()

@@ -226,6 +226,8 @@ class Writing:
                         message, status = None, "stopped"  # somebody deleted the question, and its answer with it
                     if message is not None:
                         await tx.add_message(message, self._conversation_id)
+                    else:  # changes nothing, but those who watch are told that the answer has ended
+                        await tx.merge_conversation_metadata(self._conversation_id, {})
                     await AnswerRows(access_of(tx)).end(
                         self._conversation_id, self.feed.question_id, self.feed.answer_id, status, state
                     )

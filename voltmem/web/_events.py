@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Response
 from pydantic import JsonValue
@@ -12,7 +12,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from voltmem._areas.changes import Change
 from voltmem._user import UserStorage
-from voltmem._values import to_json
+from voltmem._values import JsonObject, to_json
 from voltmem.errors import StorageClosedError
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import item_of
@@ -25,7 +25,7 @@ routes = APIRouter(route_class=ProblemRoute)
 
 RETRY_MILLISECONDS: Final = 2_000
 
-_NAMES: Final = {
+NAMES: Final = {
     "ready": "ready",
     "created": "conversation.created",
     "updated": "conversation.updated",
@@ -47,7 +47,7 @@ _ANSWER: Final[Responses] = {
                 "itemSchema": {
                     "type": "object",
                     "properties": {
-                        "event": {"type": "string", "enum": sorted(_NAMES.values())},
+                        "event": {"type": "string", "enum": sorted(NAMES.values())},
                         "data": {"type": "string", "contentMediaType": "application/json"},
                         "retry": {"type": "integer"},
                     },
@@ -83,11 +83,16 @@ async def _events(mine: UserStorage, limits: Limits) -> AsyncGenerator[ServerSen
 
 
 def _event(change: Change) -> ServerSentEvent:
+    retry = RETRY_MILLISECONDS if change.kind == "ready" else None
+    return ServerSentEvent(to_json(data_of(change)), event=NAMES[change.kind], retry=retry)
+
+
+def data_of(change: Change) -> JsonObject:
+    """Return what the event of a change says."""
     conversation: JsonValue = None
     if change.conversation is not None:
         conversation = item_of(change.conversation).model_dump()
-    data: dict[str, Any] = {"conversationId": change.conversation_id, "conversation": conversation}
+    data: JsonObject = {"conversationId": change.conversation_id, "conversation": conversation}
     if change.kind == "memory-changed":
         data["memory"] = memory_of(change.memory).model_dump(mode="json")
-    retry = RETRY_MILLISECONDS if change.kind == "ready" else None
-    return ServerSentEvent(to_json(data), event=_NAMES[change.kind], retry=retry)
+    return data

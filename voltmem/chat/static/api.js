@@ -1,9 +1,10 @@
 // The server's API, with a function for each call. A failed call throws a Problem with the server's message.
 
 import { base } from "./addresses.js";
+import { carried } from "./first.js";
 import { t } from "./texts.js";
 
-const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+let isStarting = true; // the page carries the responses to its first requests
 
 export class Problem extends Error {
   constructor(message, status = 0) {
@@ -16,9 +17,13 @@ export class Problem extends Error {
   }
 }
 
-async function send(method, path, { body, file, query = {}, signal, headers = {} } = {}) {
+function addressed(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
-  const url = `${base}api/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+}
+
+async function send(method, path, { body, file, query, signal, headers = {} } = {}) {
+  const url = `${base}api/${addressed(path, query)}`;
   if (body !== undefined) headers = { ...headers, "Content-Type": "application/json" };
   let response;
   try {
@@ -37,14 +42,19 @@ async function problem(response) {
   return new Problem(detail ?? t("The server answered with {status}.", { status: response.status }), response.status);
 }
 
+/** Ask the server from now on, also for what came with the page: it may have changed. */
+export const forgetCarried = () => (isStarting = false);
+
 async function call(method, path, options) {
+  const there = isStarting && method === "GET" && carried[addressed(path, options?.query)];
+  if (there) return there;
   const response = await send(method, path, options);
   return response.status === 204 ? null : response.json();
 }
 
 const at = (id) => `conversations/${encodeURIComponent(id)}`;
 
-export const conversations = (query) => call("GET", "conversations", { query: { ...query, timeZone } });
+export const conversations = (query) => call("GET", "conversations", { query });
 export const conversation = (id) => call("GET", at(id));
 export const create = () => call("POST", "conversations", { body: {} });
 export const change = (id, changes) => call("PATCH", at(id), { body: changes });
@@ -60,7 +70,7 @@ export async function messages(id, query) {
 }
 
 // A message without parts says nothing by itself, such as the result of a tool, which is in the part of its call.
-const said = ({ id, createdAt, metadata, uiMessage }) => ({ id, createdAt, metadata, role: null, parts: [], ...uiMessage });
+export const said = ({ id, createdAt, metadata, uiMessage }) => ({ id, createdAt, metadata, role: null, parts: [], ...uiMessage });
 
 export const deleted = () => call("GET", "deleted");
 export const purge = (id) => call("DELETE", `deleted/${encodeURIComponent(id)}`);
@@ -152,7 +162,7 @@ export function watch({ onReady, onChange, onLost }) {
     pause = Math.min(2 * pause, LONGEST_PAUSE);
   };
   const connect = () => {
-    source = new EventSource(`${base}api/events`);
+    source = new EventSource(`${base}api/chat/events`);
     for (const name of ["ready", "reconnected"]) source.addEventListener(name, ready);
     for (const name of CHANGES) source.addEventListener(name, (event) => onChange(JSON.parse(event.data)));
     source.addEventListener("error", lost);

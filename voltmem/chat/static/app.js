@@ -3,7 +3,7 @@
 import { addressOf, base, conversationAt, isOfChat, setNavigate } from "./addresses.js";
 import * as api from "./api.js";
 import { startCommands } from "./commands.js";
-import { focusComposer, startComposer } from "./composer.js";
+import { focusComposer, startComposer, useAttachments } from "./composer.js";
 import * as conversation from "./conversation.js";
 import { byId, element, icon } from "./dom.js";
 import { setDrawer, startDrawer } from "./drawer.js";
@@ -99,18 +99,15 @@ listen((id, item) => {
 
 // --- events of the server ---------------------------------------------------------------------------------------
 
-let isFirst = true;
-
 const watch = () =>
   startWatching({
     onReady() {
       byId("offline").hidden = true;
-      if (!isFirst) conversation.refresh();
-      isFirst = false;
+      conversation.refresh(); // the page may come from the browser's cache
       reload();
     },
-    onChange(id, item) {
-      if (item && id === conversation.openId()) conversation.refresh();
+    onChange(id, event) {
+      if (event.conversation && id === conversation.openId()) conversation.hear(event);
     },
     onLost() {
       byId("offline").textContent = t("The connection is lost. Reconnecting …");
@@ -174,3 +171,4 @@ route();
 startSidebar().then(() => import("./palette.js")).catch(() => {}); // so that no key is lost that is typed right after ⌘K
 watch();
 focusComposer();
+if (settings.uploads.length) later(import("./attachments.js"), useAttachments);

@@ -12,7 +12,7 @@ import { setRoot } from "./dom.js";
 import { readFeatures } from "./features.js";
 
 const STYLES = ["tokens", "frame", "sidebar", "dialog"];
-const PARTS = ["texts", "sidebar", "menu", "toasts", "announcer"];
+const PARTS = ["texts", "sidebar", "menu", "toasts", "announcer"]; // the sidebar has the responses that the page carries
 // The head, what only makes sense beside the chat's own conversation, and the edge: the application sizes the element.
 const LEFT_OUT = ".skip, #shortcuts, #splitter";
 

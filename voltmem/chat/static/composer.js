@@ -1,6 +1,5 @@
 // The message box. It grows with its text, and keeps it for the next visit. A button stops an answer.
 
-import { hasAttachments, startAttachments, takeAttachments } from "./attachments.js";
 import { byId, isPhone } from "./dom.js";
 import { keep, kept } from "./kept.js";
 import { fit } from "./message.js";
@@ -14,6 +13,14 @@ let drafts = new Map(kept("drafts", [], sessionStorage)); // unsent text by conv
 let place = NEW; // the key of the draft in the box
 let isBusy = false;
 let isSending = false;
+let attachments = null; // the module, once it is loaded
+
+export function useAttachments(module) {
+  attachments = module;
+  attachments.startAttachments({ onChange: showSendable });
+}
+
+const hasAttachments = () => attachments?.hasAttachments() ?? false;
 
 /** Start the box. It calls send with the text, stop, and edit, which changes the last question. */
 export function startComposer({ send, stop, edit }) {
@@ -22,7 +29,7 @@ export function startComposer({ send, stop, edit }) {
     const text = box.value.trim();
     if (!(text || hasAttachments()) || isBusy || isSending) return;
     isSending = true;
-    const files = await takeAttachments();
+    const files = attachments ? await attachments.takeAttachments() : [];
     isSending = false;
     if (!files) return; // one of them could not be uploaded: it is shown, and the text stays
     write("");
@@ -46,7 +53,6 @@ export function startComposer({ send, stop, edit }) {
     if (document.querySelector(":popover-open, dialog[open]") || event.target.matches("input, .edit-text")) return;
     stop();
   });
-  startAttachments({ onChange: showSendable });
   write(drafts.get(place) ?? "");
   if (early.trim() && early !== box.value) restoreDraft(place, early);
   // A visitor without a keyboard adds lines by Enter, and sends with the button.

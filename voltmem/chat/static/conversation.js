@@ -3,19 +3,19 @@
 import { addressOf, base } from "./addresses.js";
 import { answerIn, follow } from "./answers.js";
 import * as api from "./api.js";
-import { restoreAttachments } from "./attachments.js";
 import { focusComposer, moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
 import { has } from "./features.js";
 import { loadMarkdown } from "./markdown.js";
 import { MessageView, isShown, textOf, textParts } from "./message.js";
+import { Near } from "./near.js";
 import { Note, noteOf } from "./notes.js";
-import { around, newest, rest, PAGE } from "./pages.js";
+import { around, newest, rest, statusesOf, withNews, PAGE } from "./pages.js";
 import { model } from "./settings.js";
 import { keepAtEnd } from "./stay.js";
 import { find, receive, removed } from "./store.js";
 import { t } from "./texts.js";
-import { showBackgroundError, showError, toast } from "./toast.js";
+import { later, showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
 
 const NEAR_THE_END = 120; // pixels: within them, the view scrolls along with new text
@@ -25,12 +25,14 @@ const log = byId("messages");
 const toNewest = byId("to-newest");
 const older = element("div", { class: "sentinel" });
 const newer = element("div", { class: "sentinel" });
-const views = new Map();
+const near = new Near(scroller, log);
+const views = new Map(); // those on the page, and those with something unfolded
 const notes = new Map(); // by the id of the question
 
 let id = null; // of the open conversation; null: a new one, which is not created yet
 let messages = []; // oldest first
 let others = { statuses: new Map(), branches: new Map() }; // of questions without a complete answer; of messages
+let missed = null; // what an event said of the conversation while its answer was followed
 let hasOlder = false;
 let hasNewer = false;
 let request = null; // the latest call of open() or openNew()
@@ -47,7 +49,8 @@ export function startConversation(options) {
     whenNear(newer, scroller, () => hasNewer && !answerIn(id) && load("newer")),
   ];
   checkAgain = () => checks.forEach((check) => check());
-  scroller.addEventListener("scroll", showToNewest, { passive: true });
+  scroller.addEventListener("scroll", () => requestAnimationFrame(scrolled), { passive: true });
+  for (const [event, isPrinted] of [["beforeprint", true], ["afterprint", false]]) addEventListener(event, () => showAll(isPrinted));
   lookWhereItIs = keepAtEnd(scroller, log); // while formulas and pictures get their sizes
   toNewest.addEventListener("click", () => (hasNewer ? open(id) : toEnd("smooth")));
 }
@@ -74,7 +77,7 @@ export async function open(conversationId, messageId = null) {
     others = beside;
     if (messageId || number > newestShown) ({ messages, hasOlder, hasNewer } = page);
     newestShown = Math.max(newestShown, number);
-    render();
+    render(messageId ?? "end");
     if (messageId) showMessage(messageId);
     else toEnd();
     markRead(item);
@@ -100,7 +103,7 @@ export function openNew() {
 }
 
 function clear(...instead) {
-  [messages, hasOlder, hasNewer] = [[], false, false];
+  [messages, hasOlder, hasNewer, missed] = [[], false, false, null];
   others = { statuses: new Map(), branches: new Map() };
   views.clear();
   notes.clear();
@@ -121,8 +124,7 @@ const failure = (onclick) =>
   );
 
 function showMessage(messageId) {
-  const upTo = messages.slice(0, messages.findIndex((message) => message.id === messageId) + 1);
-  const view = views.get(upTo.findLast(isShown)?.id); // the result of a tool is shown with its call
+  const view = views.get(shownAs(messageId)); // near: see render()
   if (!view) {
     toast(t("That message no longer exists. This is the end of its conversation."));
     navigate(addressOf(id), { replace: true, isOpen: true });
@@ -135,6 +137,9 @@ function showMessage(messageId) {
   view.element.classList.add("message-found");
   view.element.addEventListener("animationend", () => view.element.classList.remove("message-found"), { once: true });
 }
+
+/** Return the id of the message that shows a message: the result of a tool is shown with its call. */
+const shownAs = (messageId) => messages.slice(0, messages.findIndex(({ id }) => id === messageId) + 1).findLast(isShown)?.id;
 
 let isLoading = false;
 
@@ -149,11 +154,9 @@ async function load(direction) {
     const place = direction === "older" ? { before: from } : { after: from };
     const { items, hasMore } = await api.messages(id, { ...place, limit: PAGE });
     if (request !== mine || edge(direction) !== from) return; // other messages are shown now
-    const fromEnd = scroller.scrollHeight - scroller.scrollTop;
     if (direction === "older") [messages, hasOlder] = [[...items, ...messages], hasMore];
     else [messages, hasNewer] = [[...messages, ...items], hasMore];
     render();
-    if (direction === "older") scroller.scrollTop = scroller.scrollHeight - fromEnd; // keep the visible messages in place
     checkAgain();
   } catch (error) {
     showError(error); // tried again on the next scroll
@@ -164,20 +167,44 @@ async function load(direction) {
 
 // --- showing ----------------------------------------------------------------------------------------------------
 
-function render() {
+/** Draw the messages near the visible part, or near another one: "end", or the id of a message. */
+function render(wanted = null) {
   if (id === null) return; // a frame requested before openNew()
   const live = answerIn(id);
   const all = live ? withAnswer(live) : messages;
   const shown = all.filter((message) => isShown(message) || message === live?.answer);
-  const present = new Set(shown.map((message) => message.id));
-  for (const each of views.keys()) if (!present.has(each)) views.delete(each);
-  const elements = shown.flatMap((message, place) => {
-    const note = noteOf(message, shown[place + 1], { ...others, hasNewer });
-    const isWanted = !live && others.statuses.get(shown[place - 1]?.id) === "approval" && place === shown.length - 1;
-    return [viewOf(message, message === live?.answer, isWanted), ...(note ? [noteView(message, note)] : [])];
+  const ids = shown.map((message) => message.id);
+  const at = wanted && wanted !== "end" ? Math.max(ids.indexOf(shownAs(wanted)), 0) : wanted;
+  const [places, stay] = [near.choose(ids, at), near.stay()];
+  const elements = [...places, shown.length].flatMap((place, number) => {
+    const next = (places[number - 1] ?? -1) + 1;
+    const gap = place > next ? [near.gap(next, place)] : [];
+    return place < shown.length ? [...gap, ...elementsOf(shown, place, live)] : gap;
   });
   arrange(log, [older, ...elements, newer]);
+  stay();
+  const there = new Set(places.map((place) => ids[place]));
+  for (const [each, view] of views) if (!there.has(each) && (!ids.includes(each) || !view.element.querySelector("details[open]"))) views.delete(each);
   showToNewest();
+}
+
+/** Return the elements of a message: its view, and what stands below it. */
+function elementsOf(shown, place, live) {
+  const message = shown[place];
+  const note = noteOf(message, shown[place + 1], { ...others, hasNewer });
+  const isWanted = !live && others.statuses.get(shown[place - 1]?.id) === "approval" && place === shown.length - 1;
+  return [viewOf(message, message === live?.answer, isWanted), ...(note ? [noteView(message, note)] : [])];
+}
+
+function scrolled() {
+  for (let tries = 0; tries < 3 && id !== null && near.isElsewhere(); tries += 1) render(); // again if a guess was wrong
+  showToNewest();
+}
+
+/** Put all loaded messages on the page, or only the near ones again. */
+export function showAll(isWhole) {
+  near.isWhole = isWhole;
+  render();
 }
 
 /** Return the messages up to the question, the question, and the answer so far. */
@@ -203,7 +230,9 @@ function noteView(question, status) {
 const isAtEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_THE_END;
 
 function toEnd(behavior = "instant") {
-  scroller.scrollTo({ top: scroller.scrollHeight, behavior });
+  const isFar = !near.hasEnd;
+  if (isFar) render("end");
+  scroller.scrollTo({ top: scroller.scrollHeight, behavior: isFar ? "instant" : behavior });
 }
 
 function showToNewest() {
@@ -219,7 +248,7 @@ export async function send(text, files = []) {
   if (conversationId && (await ask(conversationId, { text, files }))) return;
   if (isNew && conversationId) await removeUnused(conversationId);
   restoreDraft(isGone(conversationId) ? null : conversationId, text);
-  restoreAttachments(files);
+  if (files.length) later(import("./attachments.js"), ({ restoreAttachments }) => restoreAttachments(files));
 }
 
 /** Create the new conversation and open it, unless another one was opened meanwhile. Returns its id. */
@@ -273,8 +302,9 @@ async function edit(question, text) {
 
 /** Open the last question in its edit box. Returns whether there is one. */
 export function editLast() {
-  const question = has("branches") && messages.findLast((message) => message.role === "user" && views.has(message.id));
-  if (question) views.get(question.id).edit();
+  const question = has("branches") && messages.findLast((message) => message.role === "user" && isShown(message));
+  if (question && !views.has(question.id)) render(question.id);
+  views.get(question?.id)?.edit();
   return Boolean(question);
 }
 
@@ -300,7 +330,7 @@ async function ask(conversationId, { text, files = [], parentId, question = null
   try {
     if (answerIn(conversationId)) await api.stop(conversationId);
     await showAsked(conversationId, asked, parentId);
-    return await followed(conversationId, asked, (signal) => api.ask(body, signal));
+    return await followed(conversationId, asked, (signal) => api.ask(body, signal), null, Boolean(question) || parentId !== undefined);
   } catch (error) {
     if (error.name !== "AbortError") showError(error);
     const wasStored = await isStored(conversationId, asked);
@@ -325,7 +355,7 @@ async function showAsked(conversationId, question, parentId) {
 }
 
 /** Follow an answer, and show how it ends. Resolves to whether the question is stored. */
-async function followed(conversationId, question, send = null, before = null) {
+async function followed(conversationId, question, send = null, before = null, isBranch = false) {
   const isOpen = () => conversationId === id;
   let current;
   const onChange = (mine) => {
@@ -346,10 +376,12 @@ async function followed(conversationId, question, send = null, before = null) {
   } finally {
     if (isOpen() && !answerIn(id)) {
       setBusy(false);
-      if (textOf(current.answer)) messages = withAnswer(current); // until the stored one is here
+      if (current.answer.parts.length) messages = withAnswer(current); // until the stored one is here
       now();
     }
-    if (current.status !== "streaming" || current.hasBegun) await synchronize(conversationId);
+    const isTold = current.status === "complete" && !before && !isBranch; // by an event, which may be here already
+    if (!isTold && (current.status !== "streaming" || current.hasBegun)) await synchronize(conversationId);
+    else if (isOpen() && missed?.messages?.items.at(-1).id === current.answer.id) await take(missed);
   }
 }
 
@@ -418,7 +450,7 @@ function now() {
   cancelAnimationFrame(frame);
   frame = null;
   const wasAtEnd = isAtEnd();
-  render();
+  render(wasAtEnd ? "end" : null);
   if (wasAtEnd) toEnd();
 }
 
@@ -453,39 +485,61 @@ async function fork(message) {
 
 // --- changes elsewhere ------------------------------------------------------------------------------------------
 
-/** Update the shown messages from the server, after a change in another tab for example. */
+/** Update the shown messages from the server. */
 export async function refresh() {
-  if (id === null || answerIn(id) || hasNewer || document.querySelector(".message-editing")) return;
+  if (!canRefresh() || answerIn(id)) return;
+  receive(api.conversation(id)).catch(() => {}); // which the next line says, too
   await synchronize(id);
 }
 
+/** Show what an event says of the open conversation, and ask for what it does not say. */
+export async function hear(event) {
+  if (!canRefresh()) return;
+  if (answerIn(id)) missed = event; // until its end
+  else await take(event);
+}
+
+const canRefresh = () => id !== null && !hasNewer && !document.querySelector(".message-editing");
+
+async function take({ answers, messages: news, saysAll }) {
+  const all = news ? withNews(messages, news) : saysAll ? messages : null;
+  if (!all || synchronizing) return synchronize(id); // a response on its way may be older than this, and says more
+  show(all, { ...others, statuses: statusesOf(answers) }, (requested += 1));
+}
+
+/** Show messages, and what is known of them beside. The number is that of the request whose response it is. */
+function show(all, beside, number) {
+  [newestShown, others] = [number, beside];
+  messages = all;
+  const wasAtEnd = isAtEnd();
+  render(wasAtEnd ? "end" : null);
+  if (wasAtEnd) toEnd();
+  markRead(find(id));
+  joinAnswer();
+}
+
+let synchronizing = 0; // how many requests are on their way
+
 async function synchronize(conversationId) {
   const number = (requested += 1);
+  synchronizing += 1;
   try {
-    const [item, page, beside] = await Promise.all([
-      receive(api.conversation(conversationId)),
-      newest(conversationId),
-      rest(conversationId),
-    ]);
+    const [page, beside] = await Promise.all([newest(conversationId), rest(conversationId)]);
     if (id !== conversationId || answerIn(id) || hasNewer || number < newestShown) return; // a later response is shown
-    newestShown = number;
-    others = beside;
-    const wasAtEnd = isAtEnd();
+    missed = null;
     const kept = messages.findIndex((message) => message.id === page.messages[0]?.id);
-    if (kept > 0) messages = [...messages.slice(0, kept), ...page.messages];
-    else ({ messages, hasOlder, hasNewer } = page);
-    render();
-    if (wasAtEnd) toEnd();
-    markRead(item);
-    joinAnswer();
+    if (kept <= 0) ({ hasOlder, hasNewer } = page);
+    show([...messages.slice(0, Math.max(kept, 0)), ...page.messages], beside, number);
   } catch (error) {
     if (error.status === 404) removed(conversationId);
     else showBackgroundError(error);
+  } finally {
+    synchronizing -= 1;
   }
 }
 
 export function markRead(item) {
-  if (item.unread && item.id === id && !document.hidden && !answerIn(id)) receive(api.markRead(id)).catch(showBackgroundError);
+  if (item?.unread && item.id === id && !document.hidden && !answerIn(id)) receive(api.markRead(id)).catch(showBackgroundError);
 }
 
 export const openId = () => id;

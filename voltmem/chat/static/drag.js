@@ -1,6 +1,7 @@
 // Dragging conversations: into a folder, or out of it onto the groups by date. The menu does the same by keyboard.
 
 import { byId } from "./dom.js";
+import { keepRow } from "./sections.js";
 import { isSelected, clearSelection, selected } from "./selection.js";
 import { find } from "./store.js";
 import { later } from "./toast.js";
@@ -21,6 +22,7 @@ export function startDrag() {
   list.addEventListener("dragstart", (event) => {
     const id = event.target.closest?.(".row:not(.folder-head)")?.dataset.id;
     if (!id) return;
+    keepRow(id);
     dragged = isSelected(id) ? selected() : [find(id)].filter(Boolean);
     event.dataTransfer.setData(TYPE, String(dragged.length));
     event.dataTransfer.effectAllowed = "copyMove";

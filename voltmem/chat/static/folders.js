@@ -142,8 +142,9 @@ function place(id, item) {
 
 listen((id, item) => {
   const name = place(id, item);
-  if (places.get(id) === name) return;
+  if (name !== null) redraw();
+  if ((places.get(id) ?? null) === name) return;
   places.set(id, name);
   clearTimeout(timer);
-  timer = setTimeout(loadFolders, PAUSE); // it was moved, or is seen for the first time
+  timer = setTimeout(loadFolders, PAUSE); // it was moved, or is seen there for the first time
 });

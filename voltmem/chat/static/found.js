@@ -1,5 +1,6 @@
 // The words of a search in the open conversation: marked, with a bar that leads to the next and the previous place.
 
+import { showAll } from "./conversation.js";
 import { announce, byId, element, iconButton } from "./dom.js";
 import { t } from "./texts.js";
 
@@ -38,11 +39,13 @@ export function show(words) {
   if (!bar.isConnected) byId("scroller").before(bar);
   [current, ranges] = [null, []];
   bar.hidden = false;
+  showAll(true); // as long as somebody looks through it
   observer.observe(log, { childList: true, subtree: true, characterData: true });
   collect();
 }
 
 export function hide() {
+  if (!bar.hidden) showAll(false);
   bar.hidden = true;
   observer.disconnect();
   for (const name of ["found", "found-current"]) globalThis.CSS?.highlights?.delete(name);

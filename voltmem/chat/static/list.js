@@ -1,8 +1,7 @@
-// The list of conversations: grouped as by the server, loaded while scrolling, and kept in order after each change.
+// The list of conversations: in groups, loaded while scrolling, and kept in order after each change.
 
 import { byId, element, whenNear } from "./dom.js";
-import { has } from "./features.js";
-import { folderSections, loadFolders, startFolders } from "./folders.js";
+import { grouping, headingOf } from "./first.js";
 import { act } from "./menus.js";
 import { draw, setOpen } from "./sections.js";
 import { clearSelection } from "./selection.js";
@@ -24,12 +23,20 @@ let hasMore = true;
 let loading = null; // the page that is being loaded
 let failed = false;
 let isLoaded = false; // the first page of the view
+let folders = null; // the module, once it is loaded
 
 export function startList() {
   byId("empty-trash").addEventListener("click", async () => (await act(({ emptyTrash }) => emptyTrash())) && reload());
-  startFolders(() => view === VIEWS.all && isLoaded && render());
   checkAgain = whenNear(sentinel, list, () => hasMore && !failed && loadMore());
-  skeleton();
+  if (list.firstChild) list.append(sentinel); // first.js has drawn it
+  else skeleton();
+}
+
+/** Show the folders as well, above the groups. */
+export function useFolders(module) {
+  folders = module;
+  folders.startFolders(() => view === VIEWS.all && isLoaded && render());
+  if (view === VIEWS.all) folders.loadFolders();
 }
 
 let checkAgain = () => {};
@@ -38,7 +45,7 @@ let checkAgain = () => {};
 
 /** Reload the list down to the visible rows. Rows below them are loaded again when they are scrolled to. */
 export async function reload() {
-  if (view === VIEWS.all && has("folders")) loadFolders();
+  if (view === VIEWS.all) folders?.loadFolders();
   const [wanted, items, newer] = [Math.max(rowsInView(), PAGE), [], []];
   let page;
   do {
@@ -86,7 +93,7 @@ function setEnd(page) {
 
 /** Show these items, and place the conversations that changed while they were loaded. */
 function show(items, newer) {
-  shown = items.filter(view.has).map((item) => (view.group ? { ...item, group: view.group } : item));
+  shown = items.filter(view.has);
   newer.forEach((id) => place(id, find(id)));
   isLoaded = true;
   render();
@@ -114,8 +121,7 @@ function place(id, item) {
   const without = shown.filter((each) => each.id !== id);
   const isShown = item && view.has(item) && (!hasMore || !last || compare(view, item, last) <= 0);
   if (isShown) {
-    const index = indexOf(item, without);
-    without.splice(index, 0, withGroup(item, without[index - 1], without[index]));
+    without.splice(indexOf(item, without), 0, item);
   }
   shown = without;
 }
@@ -127,23 +133,6 @@ listen((id, item) => {
   render();
 });
 
-/**
- * Add the group to a conversation. The server groups the items of a page by day in the user's time zone, but events
- * have no group. Use the group of an item of the same day, or of the neighbours; if the neighbours differ, reload.
- */
-function withGroup(item, above, below) {
-  if (view.group) return { ...item, group: view.group };
-  if (item.pinned) return { ...item, group: { key: "pinned" } };
-  const day = dayOf(item);
-  if (day === dayOf({ updatedAt: Date.now() })) return { ...item, group: { key: "today" } };
-  const same = shown.find((each) => !each.pinned && dayOf(each) === day);
-  if (!same && above?.group.key !== below?.group.key) reload();
-  return { ...item, group: (same ?? below ?? above ?? { group: { key: day.slice(0, 7) } }).group };
-}
-
-const DAY = new Intl.DateTimeFormat("sv"); // 2026-03-01
-const dayOf = ({ updatedAt }) => DAY.format(new Date(updatedAt));
-
 function indexOf(item, items) {
   const index = items.findIndex((each) => compare(view, item, each) < 0);
   return index < 0 ? items.length : index;
@@ -151,23 +140,17 @@ function indexOf(item, items) {
 
 // --- rendering --------------------------------------------------------------------------------------------------
 
-// The groups of the server by their keys; the others are months, "2026-03".
-const NAMES = {
-  ...{ pinned: t("Pinned"), today: t("Today"), yesterday: t("Yesterday"), deleted: t("Deleted") },
-  ...{ "previous-7-days": t("Previous 7 days"), "previous-30-days": t("Previous 30 days") },
-};
-const MONTH = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric" });
-
 function render() {
   const sections = new Map();
+  const groupOf = view.group ? () => view.group : grouping();
   for (const item of shown) {
-    const { key } = item.group;
-    if (!sections.has(key)) sections.set(key, { key, label: NAMES[key] ?? MONTH.format(new Date(`${key}-01T00:00`)), items: [] });
+    const key = groupOf(item);
+    if (!sections.has(key)) sections.set(key, { key, label: headingOf(key), items: [] });
     sections.get(key).items.push(item);
   }
   byId("empty-trash").hidden = view !== VIEWS.trash || !shown.length;
-  const folders = view === VIEWS.all ? folderSections() : [];
-  draw([...folders, ...sections.values()], [...(folders.length && !shown.length ? [] : ending()), sentinel]);
+  const above = view === VIEWS.all && folders ? folders.folderSections() : [];
+  draw([...above, ...sections.values()], [...(above.length && !shown.length ? [] : ending()), sentinel]);
 }
 
 function ending() {

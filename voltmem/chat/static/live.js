@@ -1,24 +1,25 @@
 // The events of the server, while the tab is visible.
 
 import * as api from "./api.js";
-import { changed, removed, setAnswering } from "./store.js";
+import { removed, setAnswering, setAnsweringIn, told } from "./store.js";
 
-const BETWEEN_MARKS = 300; // milliseconds
-
-/** Keep the store up to date. Handlers: {onReady, onChange(conversationId, conversation or null), onLost}. */
+/**
+ * Keep the store up to date. Handlers: {onReady, onChange, onLost}. onChange is called with the id of a conversation, and
+ * what the event says of it: {conversation: or null, saysAll: see told(), answers, messages: see voltmem/chat/_events.py}.
+ */
 export function startWatching({ onReady, onChange = () => {}, onLost = () => {} }) {
   let stop = null;
+  api.forgetCarried();
   const watch = () => {
     stop ??= api.watch({
       onReady() {
         onReady();
         markAnswering();
       },
-      onChange({ conversationId, conversation }) {
-        if (conversation) changed(conversation);
-        else removed(conversationId);
-        markAnswering();
-        onChange(conversationId, conversation);
+      onChange({ conversationId, conversation, answers = [], messages = null }) {
+        setAnsweringIn(conversationId, answers.some(({ status }) => status === "streaming"));
+        const saysAll = conversation ? told(conversation) : removed(conversationId);
+        onChange(conversationId, { conversation, saysAll, answers, messages });
       },
       onLost,
     });
@@ -34,16 +35,5 @@ export function startWatching({ onReady, onChange = () => {}, onLost = () => {} 
   watch();
 }
 
-let marking = null;
-
-/** Mark the conversations whose answers are under way. An answer that begins or ends stores a message. */
-function markAnswering() {
-  marking ??= setTimeout(async () => {
-    marking = null;
-    try {
-      setAnswering(await api.answering());
-    } catch {
-      // The next change asks again.
-    }
-  }, BETWEEN_MARKS);
-}
+/** Mark the conversations whose answers are under way now. Events say when that changes. */
+const markAnswering = () => api.answering().then(setAnswering, () => {}); // asked again when the events are back

@@ -1,11 +1,11 @@
 // The view of a message, with its buttons.
 
-import { approvals } from "./approvals.js";
 import { copyText } from "./clipboard.js";
 import { arrange, byId, element, iconButton } from "./dom.js";
 import { has } from "./features.js";
 import { Parts } from "./parts.js";
 import { locale, numbers, t } from "./texts.js";
+import { later } from "./toast.js";
 
 const TIME = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 export const SPEAKERS = { user: t("You"), assistant: t("Assistant") };
@@ -59,18 +59,25 @@ export class MessageView {
     this.element.dataset.id = message.id;
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
-    const asked = asks ? approvals(message.parts, (decisions) => this.handlers.decide(message, decisions)) : [];
     const parts = this.#parts.show(timed(message), message.role, isStreaming);
-    arrange(this.#body, [...parts, ...(isStreaming ? [] : this.#outcome()), ...asked]);
+    arrange(this.#body, [...parts, ...(isStreaming ? [] : this.#outcome())]);
     const focused = this.#actions.contains(document.activeElement) && document.activeElement.ariaLabel;
     this.#actions.replaceChildren(...(isStreaming ? [] : this.#buttons()));
     if (focused) this.focusButton(focused);
+    if (asks) this.#ask(state);
   }
 
   /** Move the focus to one of the buttons; if that can't be pressed, to one beside it. */
   focusButton(label) {
     const button = this.#actions.querySelector(`[aria-label="${label}"]`);
     (button?.disabled ? button.parentElement.querySelector("button:enabled") : button)?.focus();
+  }
+
+  /** Ask about the calls that wait for approval, unless others are shown meanwhile. */
+  #ask(state) {
+    const { message } = this;
+    const decide = (decisions) => this.handlers.decide(message, decisions);
+    later(import("./approvals.js"), ({ approvals }) => state === this.#rendered && this.#body.append(...approvals(message.parts, decide)));
   }
 
   /** Return what became of the answer, if it is not complete. */

@@ -30,10 +30,26 @@ export async function around(conversationId, messageId) {
 
 /** Load what became of the questions without a complete answer (statuses), and the branches of messages (branches). */
 export async function rest(conversationId) {
-  const [answers, points] = await Promise.all([api.unfinished(conversationId), has("branches") ? api.branches(conversationId) : []]);
-  const statuses = new Map(answers.reverse().map(({ questionId, status }) => [questionId, status]));
-  const branches = new Map(
-    points.flatMap(({ messageIds }) => (messageIds.length > 1 ? messageIds.map((id) => [id, messageIds]) : [])),
-  );
-  return { statuses, branches };
+  const [answers, branches] = await Promise.all([api.unfinished(conversationId), has("branches") ? branchesOf(conversationId) : new Map()]);
+  return { statuses: statusesOf(answers), branches };
+}
+
+/** Return the statuses of questions, of which the newest answers come first. */
+export const statusesOf = (answers) => new Map(answers.toReversed().map(({ questionId, status }) => [questionId, status]));
+
+async function branchesOf(conversationId) {
+  const points = await api.branches(conversationId);
+  return new Map(points.flatMap(({ messageIds }) => (messageIds.length > 1 ? messageIds.map((id) => [id, messageIds]) : [])));
+}
+
+/**
+ * Return the messages with the newest ones that an event tells: {after: the id of the one before them, or null, items}.
+ *
+ * Null: it has to be asked, because messages are missing between them, or others were set aside by a branch.
+ */
+export function withNews(messages, { after, items }) {
+  const place = messages.findIndex(({ id }) => id === after) + 1;
+  if (after !== null && !place) return null;
+  const told = new Set(items.map(({ id }) => id));
+  return messages.slice(place).every(({ id }) => told.has(id)) ? [...messages.slice(0, place), ...items.map(api.said)] : null;
 }

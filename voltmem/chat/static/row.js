@@ -3,10 +3,11 @@
 import { addressOf } from "./addresses.js";
 import { element, icon } from "./dom.js";
 import { act, onContextMenu, openMenuOf } from "./menus.js";
-import { titleOf } from "./store.js";
+import { previewOf, titleOf } from "./first.js";
 import { t } from "./texts.js";
 
 export class Row {
+  isRow = true; // and not the head of a folder
   #item;
   #isCurrent;
   #isTabStop;
@@ -43,7 +44,7 @@ export class Row {
     [this.#item, this.#isCurrent] = [item, isCurrent];
     const isUnread = item.unread && !isCurrent;
     this.#title.replaceChildren(...(item.forkedFrom ? [icon("fork")] : []), titleOf(item));
-    this.#preview.textContent = (item.preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ");
+    this.#preview.textContent = previewOf(item);
     const marks = [item.answering ? t("answering") : isUnread && t("unread"), item.pinned && t("pinned"), item.forkedFrom && t("a fork")];
     this.#state.textContent = marks.map((mark) => (mark ? t(", {mark}", { mark }) : "")).join("");
     this.button.setAttribute("aria-label", t("Actions for {title}", { title: titleOf(item) }));
@@ -67,6 +68,13 @@ export class Row {
 
   #openMenu(point) {
     openMenuOf(this.button, ({ actionsFor }) => actionsFor(this.#item, () => this.rename(), this.button), point);
+  }
+
+  /** Say at which place the row is, and how many pixels of rows before it are not on the page. */
+  put(place, count, missing) {
+    this.element.style.marginBlockStart = missing ? `${missing}px` : "";
+    for (const [name, value] of [["aria-posinset", place + 1], ["aria-setsize", count]])
+      if (this.element.getAttribute(name) !== String(value)) this.element.setAttribute(name, value);
   }
 
   /** Set whether the Tab key reaches this row. */

@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 import { has } from "./features.js";
-import { reload, showView, startList } from "./list.js";
+import { reload, showView, startList, useFolders } from "./list.js";
 import { later } from "./toast.js";
 
 let clearSearch = () => {};
@@ -13,6 +13,7 @@ export async function startSidebar() {
   byId("jump").addEventListener("click", openMonths);
   await reload();
   // After the first list is there: what is needed as soon as somebody does something.
+  if (has("folders")) later(import("./folders.js"), useFolders);
   if (has("search")) later(import("./search.js"), (search) => ((clearSearch = search.clear), search.startSearch()));
   if (has("folders")) later(import("./drag.js"), ({ startDrag }) => startDrag());
   Promise.all([import("./menu.js"), import("./actions.js")]).catch(() => {}); // tried again when they are needed

@@ -5,6 +5,7 @@ import { t } from "./texts.js";
 const known = new Map();
 const listeners = new Set();
 let answering = new Set(); // the ids of those whose answer is under way
+const expected = new Set(); // the ids of those whose new state came with a response: an event will tell it again
 const updates = new Map(); // by id: the number of the conversation's last update
 let count = 0; // of all updates
 
@@ -21,6 +22,24 @@ function put(item) {
   known.set(item.id, made);
   return made;
 }
+
+/** Store the state that an event tells. Returns whether that is all that has changed, and not what the messages say. */
+export function told(item) {
+  const before = known.get(item.id);
+  const isActive = before?.updatedAt !== item.updatedAt || before.preview !== item.preview;
+  const saysAll = !isActive && (!isSame(item) || expected.has(item.id));
+  expected.delete(item.id);
+  changed(item);
+  return saysAll;
+}
+
+function isSame(item) {
+  const { answering: _, ...before } = known.get(item.id) ?? {};
+  return JSON.stringify(before) === JSON.stringify(item);
+}
+
+/** Mark that the answer of a conversation is under way, or that none is. The conversation's next state shows it. */
+export const setAnsweringIn = (id, isUnderWay) => answering[isUnderWay ? "add" : "delete"](id);
 
 /** Mark the conversations whose answers are under way, and no others. */
 export function setAnswering(ids) {
@@ -47,7 +66,10 @@ function notify(id, item) {
 export async function receive(response) {
   const sent = count;
   const item = await response;
-  if (!isUpdatedSince(item.id, sent)) changed(item);
+  if (!isUpdatedSince(item.id, sent)) {
+    if (!isSame(item)) expected.add(item.id);
+    changed(item);
+  }
   return known.get(item.id) ?? item;
 }
 
@@ -64,4 +86,4 @@ export async function receivePage(response) {
 
 const isUpdatedSince = (id, moment) => (updates.get(id) ?? 0) > moment;
 
-export const titleOf = (item) => item.title?.trim() || t("New chat");
+export { titleOf } from "./first.js";

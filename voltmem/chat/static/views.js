@@ -27,7 +27,7 @@ export const VIEWS = {
     load: async () => ({ ...(await api.deleted()), nextCursor: null, hasMore: false }),
     has: (item) => Boolean(item.deletedAt),
     place: byDeletion,
-    group: { key: "deleted" },
+    group: "deleted",
     none: t("The trash is empty."),
   },
 };

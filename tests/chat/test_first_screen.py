@@ -1,0 +1,95 @@
+"""What the page carries: the first list, and the open conversation, so that they are there before the scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Annotated, Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Header, HTTPException
+
+from tests.chat.conftest import OpenTab
+from tests.chat.tab import Route, expect
+from voltmem import PostgresStorage, UserStorage, chat
+
+TITLE = "</script><b id='\"x&amp;\u2028<!--"
+
+
+def who(x_user: Annotated[str | None, Header()] = None) -> str | None:
+    if x_user == "refused":
+        raise HTTPException(403)
+    if x_user == "broken":
+        raise RuntimeError("out of order")
+    return x_user
+
+
+async def page(storage: PostgresStorage, path: str, user: str | None = None) -> tuple[httpx2.Response, dict[str, Any]]:
+    """Return the page that somebody is sent, and the responses that it carries."""
+    outer = FastAPI()
+    outer.mount("/inner", chat.app(storage, answer=lambda messages: "", user=who))
+    transport = httpx2.ASGITransport(outer)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get(f"/inner{path}", headers={} if user is None else {"X-User": user})
+    (found,) = re.findall(r'<script id="carried" type="application/json">(.*)</script>', response.text)
+    carried: dict[str, Any] = json.loads(found)
+    return response, carried
+
+
+async def test_the_page_carries_its_first_responses(storage: PostgresStorage) -> None:
+    """The page carries the list and the open conversation of who asks, as the API has them, and no one else keeps it."""
+    ada = storage.for_user("ada")
+    one = await ada.create_conversation({"title": TITLE})
+    await ada.add_message({"id": "m", "role": "user", "content": "Hello"}, one.id)
+
+    response, carried = await page(storage, f"/c/{one.id}", "ada")
+    assert (response.headers["Cache-Control"], response.headers["Content-Encoding"]) == ("private, no-cache", "gzip")
+    assert {"Cookie", "Authorization"} <= {*response.headers["Vary"].split(", ")}
+    assert response.text.count("</script>") == len(re.findall("<script[ >]", response.text))
+    listed = carried.pop("conversations?limit=40&archived=false")
+    assert [each["title"] for each in listed["items"]] == [TITLE]
+    assert carried.pop(f"conversations/{one.id}") == listed["items"][0]
+    (message,) = carried.pop(f"conversations/{one.id}/messages?limit=30&uiMessages=true")["items"]
+    assert message["uiMessage"]["parts"] == [{"type": "text", "text": "Hello"}]
+    nothing: dict[str, list[object]] = {"items": []}
+    assert carried == {f"chat/{one.id}/answers": nothing, f"conversations/{one.id}/branches": nothing}
+
+    _, carried = await page(storage, f"/c/{one.id}", "eve")
+    assert [each.get("items") for each in carried.values()] == [[], []]
+
+
+async def test_the_page_comes_also_without_a_list(storage: PostgresStorage) -> None:
+    """Who is not signed in gets the page without a list, and so does everybody while the database is away."""
+    away = PostgresStorage("postgresql://nobody@127.0.0.1:1/nowhere")
+    for given, user in ((storage, None), (storage, "refused"), (storage, "broken"), (away, "ada")):
+        response, carried = await page(given, "/", user)
+        assert (response.status_code, carried) == (200, {})
+    await away.close()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_first_list_waits_for_nothing(mine: UserStorage, open_tab: OpenTab) -> None:
+    """The list is there before the application's scripts, which show it, and the conversation, without a request."""
+    item = await mine.create_conversation({"title": TITLE})
+    await mine.add_message({"role": "user", "content": "Hello"}, item.id)
+    tab = await open_tab()
+    late = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await late.wait()
+        await route.continue_()
+
+    await tab.page.route(re.compile(r"/app\.js"), answer_late)
+    await tab.page.route(re.compile("/api/"), lambda _: None)  # never answered
+    await tab.page.goto(f"{tab.address}/c/{item.id}", wait_until="commit")
+    await expect(tab.titles).to_have_text([TITLE])
+    await expect(tab.groups).to_have_text(["Today"])
+    await expect(tab.page.get_by_role("button", name="Actions for")).to_have_count(0)
+    await tab.link(TITLE).focus()
+
+    late.set()
+    await expect(tab.page.locator("#list .row-menu")).to_have_count(1)
+    await expect(tab.titles).to_have_text([TITLE])
+    await expect(tab.questions).to_have_text(["Hello"])

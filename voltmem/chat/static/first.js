@@ -1,0 +1,63 @@
+// The list as the page carries it, drawn before the other modules are there. They draw it anew, with all that can be
+// done. And what they say of a conversation as well: its title, its preview, the group of its day.
+
+import { base } from "./addresses.js";
+import { byId, element } from "./dom.js";
+import { folderOf } from "./foldertags.js";
+import { locale, t } from "./texts.js";
+
+const AGES = [[0, "today"], [1, "yesterday"], [7, "previous-7-days"], [30, "previous-30-days"]];
+const NAMES = {
+  ...{ pinned: t("Pinned"), today: t("Today"), yesterday: t("Yesterday"), deleted: t("Deleted") },
+  ...{ "previous-7-days": t("Previous 7 days"), "previous-30-days": t("Previous 30 days") },
+};
+const MONTH = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric", timeZone: "UTC" });
+const DAY = 86_400_000;
+const days = new WeakMap(); // by the conversation: of its last activity
+
+export const titleOf = (item) => item.title?.trim() || t("New chat");
+export const previewOf = ({ preview }) => (preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ");
+
+/** Return the number of the viewer's day. */
+function dayAt(time) {
+  const date = new Date(time);
+  return Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) / DAY;
+}
+
+/** Return the function that returns the group of a conversation, as it is now: pinned, a day, days, or a month. */
+export function grouping() {
+  const today = dayAt(Date.now());
+  return (item) => {
+    if (item.pinned) return "pinned";
+    if (!days.has(item)) days.set(item, dayAt(item.updatedAt));
+    const day = days.get(item);
+    return AGES.find(([most]) => today - day <= most)?.[1] ?? new Date(day * DAY).toISOString().slice(0, 7);
+  };
+}
+
+/** Return the heading of a group: those without a name are months, "2026-03". */
+export const headingOf = (group) => NAMES[group] ?? MONTH.format(new Date(group));
+
+/** Return the responses that the page carries, by their paths. */
+export const carried = JSON.parse(byId("carried")?.textContent || "{}");
+
+function draw(list, items) {
+  const groupOf = grouping();
+  let [group, rows] = [null, null];
+  for (const item of items.filter((each) => folderOf(each) === null)) {
+    if (groupOf(item) !== group) {
+      group = groupOf(item);
+      rows = element("ul", { class: "rows" });
+      list.append(element("section", { class: "group" }, element("h2", { class: "group-name" }, headingOf(group)), rows));
+    }
+    const href = `${base}c/${encodeURIComponent(item.id)}`;
+    const link = { class: "row-link", href, "aria-current": href === location.pathname && "page" };
+    const kinds = ["row", item.unread && "row-unread", !item.title?.trim() && "row-unnamed"].filter(Boolean);
+    rows.append(element("li", { class: kinds.join(" "), "data-id": item.id }, element("a", link, text("title", titleOf(item)), text("preview", previewOf(item)))));
+  }
+}
+
+const text = (name, said) => element("span", { class: `row-${name}`, dir: "auto" }, said);
+
+const first = Object.keys(carried).find((path) => path.startsWith("conversations?"));
+if (first) draw(byId("list"), carried[first].items);
