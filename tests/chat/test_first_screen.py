@@ -39,7 +39,7 @@ async def page(storage: PostgresStorage, path: str, user: str | None = None) -> 
 
 
 async def test_the_page_carries_its_first_responses(storage: PostgresStorage) -> None:
-    """The page carries the list and the open conversation of who asks, as the API has them, and no one else keeps it."""
+    """The page carries the list and the open conversation of who asks, as the API has them. Nobody else keeps it."""
     ada = storage.for_user("ada")
     one = await ada.create_conversation({"title": TITLE})
     await ada.add_message({"id": "m", "role": "user", "content": "Hello"}, one.id)

@@ -204,7 +204,7 @@ async def test_the_page_comes_in_its_language(storage: PostgresStorage) -> None:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
         for path in ("/", "/shared/anything"):
             german = await client.get(path, headers={"Accept-Language": "de-CH"})
-            assert german.headers["Vary"] == "Accept-Language"
+            assert "Accept-Language" in german.headers["Vary"]
             assert '<html lang="de-CH" dir="ltr"' in german.text
             assert 'aria-label="Benachrichtigungen"' in german.text
             assert embedded(german.text)["Today"] == "Heute"

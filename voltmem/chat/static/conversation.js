@@ -50,7 +50,8 @@ export function startConversation(options) {
   ];
   checkAgain = () => checks.forEach((check) => check());
   scroller.addEventListener("scroll", () => requestAnimationFrame(scrolled), { passive: true });
-  for (const [event, isPrinted] of [["beforeprint", true], ["afterprint", false]]) addEventListener(event, () => showAll(isPrinted));
+  matchMedia("print").addEventListener("change", ({ matches }) => showAll(matches));
+  addEventListener("beforeprint", () => showAll(true));
   lookWhereItIs = keepAtEnd(scroller, log); // while formulas and pictures get their sizes
   toNewest.addEventListener("click", () => (hasNewer ? open(id) : toEnd("smooth")));
 }
