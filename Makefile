@@ -69,9 +69,10 @@ lint: $(VENV)/dev ## Style, likely mistakes, and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
-types: $(VENV)/dev ## mypy and pyright, both strict with us
+types: $(VENV)/dev ## mypy and pyright, both strict with us; TypeScript over the modules of the chat's page
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/python -m tests.typing.page
 
 format: $(VENV)/dev ## Put the code into its form
 	$(BIN)/ruff check --fix .

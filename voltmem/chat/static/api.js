@@ -22,6 +22,13 @@ function addressed(path, query = {}) {
   return given.length ? `${path}?${new URLSearchParams(given)}` : path;
 }
 
+/**
+ * Send a request.
+ *
+ * @param {string} method
+ * @param {string} path
+ * @param {{body?: any, file?: File, query?: object, signal?: AbortSignal, headers?: Record<string, string>}} options
+ */
 async function send(method, path, { body, file, query, signal, headers = {} } = {}) {
   const url = `${base}api/${addressed(path, query)}`;
   if (body !== undefined) headers = { ...headers, "Content-Type": "application/json" };

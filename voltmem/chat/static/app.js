@@ -1,7 +1,6 @@
 // The page: addresses, keyboard shortcuts, and events of the server.
 
 import { addressOf, base, conversationAt, isOfChat, setNavigate } from "./addresses.js";
-import * as api from "./api.js";
 import { startCommands } from "./commands.js";
 import { focusComposer, startComposer, useAttachments } from "./composer.js";
 import * as conversation from "./conversation.js";

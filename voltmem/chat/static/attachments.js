@@ -79,6 +79,7 @@ function refused({ name, type, size }) {
 }
 
 function begun(file) {
+  /** @type {any} */
   const mine = { file };
   const remove = iconButton("close", t("Remove {name}", { name: file.name }), () => {
     attached = attached.filter((each) => each !== mine);

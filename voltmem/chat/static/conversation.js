@@ -230,6 +230,7 @@ function noteView(question, status) {
 
 const isAtEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_THE_END;
 
+/** @param {ScrollBehavior} behavior */
 function toEnd(behavior = "instant") {
   const isFar = !near.hasEnd;
   if (isFar) render("end");
@@ -321,6 +322,9 @@ const askAgain = (question) => ask(id, { question });
 /**
  * Ask a question with a new text, or a stored question again, and follow the answer. Resolves to whether it was
  * stored. An answer that is under way is stopped before.
+ *
+ * @param {string} conversationId
+ * @param {{text?: string, files?: any[], parentId?: string, question?: any}} options
  */
 async function ask(conversationId, { text, files = [], parentId, question = null }) {
   const parts = [...files, ...(text ? textParts(text) : [])];
@@ -358,6 +362,7 @@ async function showAsked(conversationId, question, parentId) {
 /** Follow an answer, and show how it ends. Resolves to whether the question is stored. */
 async function followed(conversationId, question, send = null, before = null, isBranch = false) {
   const isOpen = () => conversationId === id;
+  /** @type {any} */
   let current;
   const onChange = (mine) => {
     const isFirst = current === undefined;

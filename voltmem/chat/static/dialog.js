@@ -5,7 +5,13 @@ import { t } from "./texts.js";
 
 let count = 0;
 
-/** Open a dialog. Returns its element; it is removed when it is closed. onClose is called with the returnValue. */
+/**
+ * Open a dialog. Returns its element; it is removed when it is closed. onClose is called with the returnValue.
+ *
+ * @param {string} title
+ * @param {any[]} content
+ * @param {{kind?: string, onClose?: (value: string) => void}} options
+ */
 export function openDialog(title, content, { kind = "", onClose = () => {} } = {}) {
   const id = `dialog-title-${(count += 1)}`;
   const { lang, dir } = byId("announcer"); // in <voltmem-sidebar>, the page around it may have others

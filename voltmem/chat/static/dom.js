@@ -2,7 +2,17 @@
 
 const ICONS = new URL("icons.svg", import.meta.url).href;
 
+/**
+ * Make an element. A property that is null or false is left out, one that is true has no value, "onclick" is a listener.
+ *
+ * @template {string} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} properties
+ * @param {any[]} children texts, elements, arrays of them; null: none
+ * @returns {Tag extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[Tag] : HTMLElement}
+ */
 export function element(tag, properties = {}, ...children) {
+  /** @type {any} */
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
@@ -15,8 +25,16 @@ export function element(tag, properties = {}, ...children) {
 }
 
 // What the modules work in: the page, or the shadow root of <voltmem-sidebar> in the page of another application.
+/** @type {any} */
 let root = document;
 export const setRoot = (shadow) => (root = shadow);
+/**
+ * The elements of the page's HTML that have more than every element has.
+ *
+ * @typedef {{"composer-text": HTMLTextAreaElement, search: HTMLInputElement, files: HTMLInputElement, send: HTMLButtonElement,
+ *     stop: HTMLButtonElement, attach: HTMLButtonElement, "forked-from": HTMLAnchorElement}} Special
+ */
+/** @type {<Id extends string>(id: Id) => Id extends keyof Special ? Special[Id] : HTMLElement} */
 export const byId = (id) => root.getElementById(id);
 export const focusedElement = () => root.activeElement;
 
@@ -29,7 +47,7 @@ export function icon(name) {
   picture.setAttribute("class", "icon");
   picture.setAttribute("aria-hidden", "true");
   picture.append(document.createElementNS(space, "use"));
-  picture.firstChild.setAttribute("href", `${ICONS}#${name}`);
+  picture.firstElementChild.setAttribute("href", `${ICONS}#${name}`);
   return picture;
 }
 

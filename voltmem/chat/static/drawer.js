@@ -97,7 +97,7 @@ function widthAt(x) {
 function setWidth(width) {
   const allowed = Math.round(Math.min(Math.max(width, NARROWEST), WIDEST));
   page.style.setProperty("--sidebar", `${allowed}px`);
-  for (const [name, value] of [["min", NARROWEST], ["max", WIDEST], ["now", allowed]]) splitter.setAttribute(`aria-value${name}`, value);
+  for (const [name, value] of [["min", NARROWEST], ["max", WIDEST], ["now", allowed]]) splitter.setAttribute(`aria-value${name}`, String(value));
   splitter.setAttribute("aria-valuetext", t("{width} pixels", { width: allowed }));
   return allowed;
 }

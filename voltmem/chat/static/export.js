@@ -62,7 +62,7 @@ const asList = (sources) =>
   sources.map(({ title, url }, place) => `${place + 1}. ${url ? link(title || url, url) : `[${title || t("A document")}]`}`).join("\n");
 
 const quoted = (text) => text.replace(/^/gm, "> ");
-const link = (name, address) => (address ? `[${name}](<${new URL(address, location)}>)` : `[${name}]`);
+const link = (name, address) => (address ? `[${name}](<${new URL(address, location.href)}>)` : `[${name}]`);
 
 function asCode(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);

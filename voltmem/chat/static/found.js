@@ -78,6 +78,7 @@ function collect() {
   for (const body of log.querySelectorAll(".body")) {
     const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
+      /** @type {any} */
       const node = walker.currentNode;
       for (const found of plain(node.data).matchAll(pattern)) {
         const range = new Range();

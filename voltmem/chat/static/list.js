@@ -15,6 +15,7 @@ const MOST_AT_ONCE = 100;
 const list = byId("list");
 const sentinel = element("div", { class: "sentinel" });
 
+/** @type {any} */
 let view = VIEWS.all;
 let shown = []; // in order
 let last = null; // the last item of the last loaded page

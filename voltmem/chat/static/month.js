@@ -47,6 +47,7 @@ export function openMonths() {
   }
 
   months.addEventListener("keydown", (event) => {
+    /** @type {any[]} */
     const buttons = [...months.children];
     const forward = getComputedStyle(months).direction === "rtl" ? -1 : 1;
     const step = { ArrowRight: forward, ArrowLeft: -forward, ArrowDown: IN_A_ROW, ArrowUp: -IN_A_ROW }[event.key];

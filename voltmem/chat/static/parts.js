@@ -107,7 +107,7 @@ function asCode(value) {
 
 /** Show a picture, or a link to another file. Pictures of other sites are links: the page loads nothing from elsewhere. */
 function file({ mediaType, url, filename }) {
-  const isHere = url.startsWith("data:image/") || new URL(url, location).origin === location.origin;
+  const isHere = url.startsWith("data:image/") || new URL(url, location.href).origin === location.origin;
   if (!mediaType.startsWith("image") || !isHere) return chip(filename ?? mediaType, url);
   return element("img", { class: "picture", src: url, alt: filename ?? t("Picture") });
 }

@@ -9,7 +9,7 @@ import { locale, t } from "./texts.js";
 import { showError } from "./toast.js";
 
 const TIME = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
-const addressOf = (token) => new URL(`${base}shared/${encodeURIComponent(token)}`, location).href;
+const addressOf = (token) => new URL(`${base}shared/${encodeURIComponent(token)}`, location.href).href;
 
 export async function openShare(item) {
   const found = await api.shares(item.id);

@@ -43,6 +43,7 @@ export function openShortcuts(commands) {
   );
 }
 
+/** @param {any[]} given */
 const group = ([name, shortcuts]) =>
   element("section", {}, element("h3", {}, name), element("dl", {}, ...shortcuts.map(([what, ...keys]) => row(what, keys))));
 

@@ -6,6 +6,12 @@ import { t } from "./texts.js";
 const SECONDS = 8;
 const MAX_TOASTS = 4; // the oldest are removed
 
+/**
+ * Show a notice.
+ *
+ * @param {string} text
+ * @param {{action?: string, onAction?: () => void, isError?: boolean}} options the text of a button and what it does
+ */
 export function toast(text, { action, onAction, isError = false } = {}) {
   const close = () => {
     clearTimeout(timer);

@@ -74,7 +74,7 @@ function siteAt(text, start) {
   return end && { start, end, href: `http://${text.slice(start, end)}` };
 }
 
-/** Return the mail or XMPP address around an @, which begins at *from* at the earliest. */
+/** Return the mail or XMPP address around an "@", which begins at *from* at the earliest. */
 function mailAt(text, at, from) {
   let start = at;
   while (start > from && /[A-Za-z0-9.+_-]/.test(text[start - 1])) start -= 1;

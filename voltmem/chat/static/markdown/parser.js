@@ -13,6 +13,7 @@ const NOTE = /^ {0,3}\[\^[^\]\s]+\]:/m; // defines a footnote
 const MOST_NOTES = 500; // with more, what reads them would take quadratic time: they stay text
 
 function made() {
+  // @ts-expect-error: the released file says nothing of its types
   const parser = new MarkdownIt({ html: false });
   parser.use(autolinks).use(strikes).use(formulas);
   parser.block.ruler.before("table", "deep", deep);
