@@ -6,6 +6,7 @@ import { byId, element } from "./dom.js";
 import { folderOf } from "./foldertags.js";
 import { locale, t } from "./texts.js";
 
+/** @type {[number, string][]} */
 const AGES = [[0, "today"], [1, "yesterday"], [7, "previous-7-days"], [30, "previous-30-days"]];
 const NAMES = {
   ...{ pinned: t("Pinned"), today: t("Today"), yesterday: t("Yesterday"), deleted: t("Deleted") },

@@ -6,7 +6,7 @@ import { act } from "./menus.js";
 import { draw, setOpen } from "./sections.js";
 import { clearSelection } from "./selection.js";
 import { find, listen, receivePage } from "./store.js";
-import { locale, t } from "./texts.js";
+import { t } from "./texts.js";
 import { VIEWS, compare } from "./views.js";
 
 const PAGE = 40;

@@ -4,8 +4,10 @@ import * as api from "./api.js";
 import { removed, setAnswering, setAnsweringIn, told } from "./store.js";
 
 /**
- * Keep the store up to date. Handlers: {onReady, onChange, onLost}. onChange is called with the id of a conversation, and
- * what the event says of it: {conversation: or null, saysAll: see told(), answers, messages: see voltmem/chat/_events.py}.
+ * Keep the store up to date. onChange is called with the id of a conversation, and what the event says of it:
+ * {conversation: or null, saysAll: see told(), answers, messages: see voltmem/chat/_events.py}.
+ *
+ * @param {{onReady: () => void, onChange?: (id: string, said: any) => void, onLost?: () => void}} handlers
  */
 export function startWatching({ onReady, onChange = () => {}, onLost = () => {} }) {
   let stop = null;

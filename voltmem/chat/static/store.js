@@ -1,6 +1,5 @@
 // The conversations that this tab has loaded. Views add listeners to follow their changes.
 
-import { t } from "./texts.js";
 
 const known = new Map();
 const listeners = new Set();
