@@ -61,6 +61,22 @@ async def test_marks_in_the_text_are_links_to_the_sources(tab: Tab, mine: UserSt
     assert tab.page.url == address
 
 
+async def test_a_text_has_five_hundred_links_to_sources(tab: Tab) -> None:
+    """More marks than anybody follows stay text: a text that is all marks does not stop the page."""
+    made = await tab.page.evaluate(
+        """async () => {
+            const base = document.querySelector('script[type=module]').src.replace("app.js", "");
+            const { Sources } = await import(`${base}sources.js`);
+            const text = document.createElement("div");
+            text.append(document.createElement("p"), document.createElement("p"));
+            for (const each of text.children) each.textContent = "[1]".repeat(400);
+            new Sources(document.createElement("section")).show([{ url: "https://x.test/" }], [text]);
+            return [...text.children].map((each) => each.querySelectorAll("a").length);
+        }"""
+    )
+    assert made == [400, 100]
+
+
 async def test_sources_are_numbered_while_an_answer_streams_and_when_it_is_shared(
     tab: Tab, mine: UserStorage, open_tab: OpenTab, tmp_path: Path
 ) -> None:

@@ -9,11 +9,13 @@ const MARK = /\[(\d{1,3}(?:, ?\d{1,3}){0,20})\]|【(\d{1,3})(?:†[^】]{0,200})
 const NUMBER_ALONE = /^\[?\d{1,3}\]?$/;
 const UNREAD = "a, pre, code, .formula, .katex, .noteref";
 
+const MOST = 500; // links in a message: nobody follows more, and each takes a browser a millisecond and more
 let count = 0;
 
 export class Sources {
   #key = `source-${(count += 1)}`;
   #refs = 0;
+  #left = MOST;
   #known = ""; // the sources that are shown, as JSON
   #blocks = new WeakMap(); // by the block of a text: the sources that were known when it was read
   #numbers = new Map(); // by the address
@@ -32,12 +34,13 @@ export class Sources {
     const known = JSON.stringify(parts);
     if (known !== this.#known) this.#write(parts);
     this.#known = known;
+    this.texts = texts;
+    this.#left = MOST - this.#refsIn().length;
     for (const block of texts.flatMap((text) => [...text.children])) {
       if (this.#blocks.get(block) === known) continue;
       this.#blocks.set(block, known);
       this.#read(block);
     }
-    this.texts = texts;
     const cited = new Set(this.#refsIn().map((ref) => ref.dataset.source));
     this.#items.forEach(({ back }, place) => (back.hidden = !cited.has(String(place + 1))));
   }
@@ -85,6 +88,7 @@ export class Sources {
     if (block.matches(UNREAD)) return;
     for (const link of block.querySelectorAll("a[href]:not(.noteref a)")) {
       const number = this.#numbers.get(link.href);
+      if (this.#left <= 0) return;
       if (!number || link.nextElementSibling?.classList.contains("noteref")) continue;
       if (NUMBER_ALONE.test(link.textContent)) link.replaceWith(this.#ref(number));
       else link.after(this.#ref(number));
@@ -100,18 +104,21 @@ export class Sources {
 
   /** Replace the marks in a text. A number that no source has leaves its mark a text. */
   #mark(node) {
+    const text = node.data; // once: it is a copy
     const pieces = [];
     let place = 0;
-    for (const { 0: mark, 1: several, 2: one, index } of node.data.matchAll(MARK)) {
+    for (const { 0: mark, 1: several, 2: one, index } of text.matchAll(MARK)) {
       const numbers = (several ?? one).split(",").map(Number);
+      if (this.#left <= 0) break;
       if (numbers.some((number) => !this.#items[number - 1])) continue;
-      pieces.push(node.data.slice(place, index).replace(/ $/, ""), ...numbers.map((number) => this.#ref(number)));
+      pieces.push(text.slice(place, index).replace(/ $/, ""), ...numbers.map((number) => this.#ref(number)));
       place = index + mark.length;
     }
-    if (place) node.replaceWith(...pieces, node.data.slice(place));
+    if (place) node.replaceWith(...pieces, text.slice(place));
   }
 
   #ref(number) {
+    this.#left -= 1;
     const { name } = this.#items[number - 1];
     const link = element("a", {
       role: "doc-noteref", id: `${this.#key}-ref-${(this.#refs += 1)}`, href: `#${this.#key}-${number}`, "data-source": number,
