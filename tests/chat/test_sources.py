@@ -65,7 +65,7 @@ async def test_a_text_has_five_hundred_links_to_sources(tab: Tab) -> None:
     """More marks than anybody follows stay text: a text that is all marks does not stop the page."""
     made = await tab.page.evaluate(
         """async () => {
-            const base = document.querySelector('script[type=module]').src.replace("app.js", "");
+            const base = document.querySelector('script[type=module]').src.replace(/[^/]+$/, "");
             const { Sources } = await import(`${base}sources.js`);
             const text = document.createElement("div");
             text.append(document.createElement("p"), document.createElement("p"));
@@ -132,7 +132,7 @@ async def test_footnotes_of_markdown_are_footnotes(tab: Tab, mine: UserStorage) 
 
     grown, at_once, many = await tab.page.evaluate(
         """async (text) => {
-            const base = document.querySelector('script[type=module]').src.replace("app.js", "");
+            const base = document.querySelector('script[type=module]').src.replace(/[^/]+$/, "");
             const { Growing } = await import(`${base}markdown/growing.js`);
             const show = (text, step) => {
                 const root = document.createElement("div");
