@@ -232,7 +232,10 @@ WEB = sorted((PACKAGE / "web").glob("*.py"))
 # Loaded when such an agent is given.
 AGENTS = sorted((PACKAGE / "chat" / "_agents").glob("[a-z]*.py"))
 # Loaded by the chat's application, which says first that the extra is missing.
-OF_CHAT = [PACKAGE / "chat" / f"{name}.py" for name in ("_ai_sdk", "_asking", "_assets", "_features", "_routes")]
+OF_CHAT = [
+    PACKAGE / "chat" / f"{name}.py"
+    for name in ("_ai_sdk", "_asking", "_assets", "_carried", "_events", "_features", "_routes")
+]
 
 
 # --- the adapters -------------------------------------------------------------------------------------------------

@@ -113,11 +113,14 @@ class Stub {
   addEventListener() {}
 }
 
+const noTexts = new Stub(); // of the page in its language
+noTexts.append("{}");
+
 globalThis.document = {
   createDocumentFragment: () => new Stub(),
   createElement: (tag) => new Stub(tag),
   createElementNS: (_, tag) => new Stub(tag),
-  getElementById: () => new Stub(),
+  getElementById: () => noTexts,
 };
 globalThis.matchMedia = () => ({ addEventListener() {} });
 

@@ -31,6 +31,7 @@ from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._asking import Asking, OnFeedback, pace_of
 from voltmem.chat._assets import assets, first_modules, version
 from voltmem.chat._carried import carried, first_requests
+from voltmem.chat._events import event_routes
 from voltmem.chat._features import Closed, Feature, check_features
 from voltmem.chat._languages import Languages, Offered
 from voltmem.chat._routes import answer_routes, chat_routes
@@ -130,7 +131,8 @@ def app(
     made.include_router(router(storage, user, max_file_bytes=max_file_bytes), prefix="/api", dependencies=are_open)
     of_users = [*are_open, Depends(sign_in(storage, user)), Depends(read_when_signed_in)]
     cap = Cap(_MOST_OF_A_USER, _MOST_OF_ALL)
-    for routes in (chat_routes(asking, cap), answer_routes(asking), ai_sdk_routes(asking, cap)):
+    found = (chat_routes(asking, cap), answer_routes(asking), event_routes(answers, cap), ai_sdk_routes(asking, cap))
+    for routes in found:
         made.include_router(routes, prefix="/api", dependencies=of_users)
     made.include_router(assets)
     made.include_router(_pages(settings, offered, made))

@@ -6,27 +6,41 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from fastapi import Request
+from fastapi import APIRouter, Request, Response
 from pydantic import JsonValue
 from sse_starlette import ServerSentEvent
 
-from voltmem._areas.answers import StoredAnswer
 from voltmem._areas.changes import Change
 from voltmem._user import UserStorage
 from voltmem._values import JsonObject, to_json
 from voltmem.chat._answers import Answers
+from voltmem.chat._routes import shown, streamed
 from voltmem.errors import VoltMemError
 from voltmem.web._addresses import with_addresses
 from voltmem.web._events import NAMES, RETRY_MILLISECONDS, data_of
 from voltmem.web._messages import messages_of
-from voltmem.web._payloads import written_time
+from voltmem.web._route import ProblemRoute, record_methods
+from voltmem.web._signed_in import Mine
+from voltmem.web._streams import Cap, EventStream
 
 # A question and its answer. What is longer is asked for by the page that shows it.
 _MOST_MESSAGES: Final = 2
 _MOST_CHARACTERS: Final = 16_000
 
 
-async def changes(answers: Answers, mine: UserStorage, request: Request) -> AsyncGenerator[ServerSentEvent, None]:
+def event_routes(answers: Answers, cap: Cap) -> APIRouter:
+    """Make the route."""
+    routes = APIRouter(route_class=ProblemRoute)
+
+    @routes.get("/chat/events", response_class=EventStream)
+    async def watch(request: Request, mine: Mine) -> Response:
+        return await streamed(cap, mine.user_id, _changes(answers, mine, request))
+
+    record_methods(routes.routes)
+    return routes
+
+
+async def _changes(answers: Answers, mine: UserStorage, request: Request) -> AsyncGenerator[ServerSentEvent, None]:
     """Yield the changes of a user's conversations, until the database cannot be asked: then the browser comes back."""
     async with aclosing(mine.watch()) as changed:
         async for change in changed:
@@ -61,15 +75,3 @@ async def _newest(mine: UserStorage, conversation_id: str) -> JsonValue:
     # The result of a tool is shown with the call, which may be in a message before.
     are_whole = all(isinstance(each, dict) and each["uiMessage"] for each in items)
     return messages if items and are_whole and len(to_json(messages)) <= _MOST_CHARACTERS else None
-
-
-def shown(answer: StoredAnswer) -> JsonObject:
-    """Return an answer that is not complete, as pages are told of it."""
-    return {
-        "conversationId": answer.conversation_id,
-        "questionId": answer.question_id,
-        "id": answer.answer_id,
-        "status": answer.status,
-        "startedAt": written_time(answer.started_at),
-        "endedAt": None if answer.ended_at is None else written_time(answer.ended_at),
-    }

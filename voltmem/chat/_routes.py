@@ -18,14 +18,13 @@ from voltmem._values import JsonObject, short_repr, to_json
 from voltmem.chat._answers import AT_THE_END, UnderWayError
 from voltmem.chat._approval import NotWaitingError
 from voltmem.chat._asking import Asking, Rating
-from voltmem.chat._events import changes, shown
 from voltmem.chat._feeds import Feed
 from voltmem.chat._settings import Settings
 from voltmem.errors import InvalidOptionError, StorageClosedError
 from voltmem.models import Message
 from voltmem.web._addresses import with_addresses
 from voltmem.web._bodies import Given
-from voltmem.web._payloads import Body, ConversationId, MessageId, Name, NewMessageId
+from voltmem.web._payloads import Body, ConversationId, MessageId, Name, NewMessageId, written_time
 from voltmem.web._route import ProblemRoute, record_methods
 from voltmem.web._signed_in import Mine
 from voltmem.web._streams import Cap, EventStream
@@ -87,10 +86,6 @@ def chat_routes(asking: Asking, cap: Cap) -> APIRouter:
     async def ask(request: Request, mine: Mine, question: Given[Question]) -> Response:
         feed = await _asked(asking, mine, question)
         return await streamed(cap, mine.user_id, _events(feed, 0, request))
-
-    @routes.get("/chat/events", response_class=EventStream)
-    async def watch(request: Request, mine: Mine) -> Response:
-        return await streamed(cap, mine.user_id, changes(answers, mine, request))
 
     @routes.get("/chat/{conversation_id}/stream", response_class=EventStream)
     async def join(
@@ -243,3 +238,15 @@ def event_of(data: JsonObject, request: Request, event: str | None = None, id: s
 def _page(answers: Iterable[StoredAnswer]) -> JsonObject:
     items: list[JsonValue] = [shown(answer) for answer in answers]
     return {"items": items}
+
+
+def shown(answer: StoredAnswer) -> JsonObject:
+    """Return an answer that is not complete, as pages are told of it."""
+    return {
+        "conversationId": answer.conversation_id,
+        "questionId": answer.question_id,
+        "id": answer.answer_id,
+        "status": answer.status,
+        "startedAt": written_time(answer.started_at),
+        "endedAt": None if answer.ended_at is None else written_time(answer.ended_at),
+    }
