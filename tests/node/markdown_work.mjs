@@ -81,6 +81,9 @@ class Stub {
   get firstChild() {
     return this.children[0];
   }
+  get firstElementChild() {
+    return this.children[0];
+  }
   get textContent() {
     let text = "";
     const left = [this];
@@ -109,11 +112,15 @@ class Stub {
   querySelector() {
     return this.children[0]?.tagName === "TABLE" ? this.children[0] : null;
   }
+  cloneNode() {
+    return new Stub(this.tagName);
+  }
   setAttribute() {}
   addEventListener() {}
 }
 
 const noTexts = new Stub(); // of the page in its language
+noTexts.lang = "en";
 noTexts.append("{}");
 
 globalThis.document = {
