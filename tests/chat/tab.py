@@ -89,10 +89,11 @@ class Tab:
 
     async def listed(self) -> int:
         """Return how many rows are loaded: the page has those near the visible part, and room for the others."""
-        return await self.page.evaluate(
+        count: int = await self.page.evaluate(
             """() => Math.round([...document.querySelectorAll("#list .rows:not([hidden])")].reduce((sum, each) =>
                 sum + each.offsetHeight, 0) / document.querySelector("#list .rows .row").offsetHeight)"""
         )
+        return count
 
     async def scroll_to_row(self, number: int) -> None:
         """

@@ -1,11 +1,12 @@
 // Answers under way. The server writes them, and goes on whatever this page does; here they are followed.
 
 import * as api from "./api.js";
-import { grown } from "./chunks.js";
+import { t } from "./texts.js";
 
 const [SHORTEST_PAUSE, LONGEST_PAUSE] = [500, 15_000];
 
 const underWay = new Map(); // by conversation id
+let grown; // of chunks.js, which the first screen does not need
 
 export const answerIn = (conversationId) => underWay.get(conversationId);
 
@@ -25,6 +26,7 @@ export async function follow({ conversationId, question, before = null, ask = nu
   underWay.set(conversationId, mine);
   onChange(mine);
   try {
+    ({ grown } = await import("./chunks.js").catch(() => Promise.reject(new api.Problem(t("The server can’t be reached.")))));
     if (ask) await read(mine, await ask(mine.controller.signal), onChange);
     for (let pause = SHORTEST_PAUSE; mine.status === "streaming"; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       try {

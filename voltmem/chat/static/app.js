@@ -167,7 +167,7 @@ startDrawer();
 startCommands({ newChat, changeTheme, print, showHit }, () => act(choices));
 showTheme();
 route();
-startSidebar().then(() => import("./palette.js")).catch(() => {}); // so that no key is lost that is typed right after ⌘K
+startSidebar().then(() => Promise.all([import("./palette.js"), import("./chunks.js")])).catch(() => {}); // so that no key is lost that is typed right after ⌘K
 watch();
 focusComposer();
 if (settings.uploads.length) later(import("./attachments.js"), useAttachments);

@@ -18,6 +18,7 @@ import { t } from "./texts.js";
 import { later, showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
 
+const MOST_TRIES = 20;
 const NEAR_THE_END = 120; // pixels: within them, the view scrolls along with new text
 
 const scroller = byId("scroller");
@@ -49,7 +50,7 @@ export function startConversation(options) {
     whenNear(newer, scroller, () => hasNewer && !answerIn(id) && load("newer")),
   ];
   checkAgain = () => checks.forEach((check) => check());
-  scroller.addEventListener("scroll", () => requestAnimationFrame(scrolled), { passive: true });
+  scroller.addEventListener("scroll", () => requestAnimationFrame(() => scrolled()), { passive: true });
   matchMedia("print").addEventListener("change", ({ matches }) => showAll(matches));
   addEventListener("beforeprint", () => showAll(true));
   lookWhereItIs = keepAtEnd(scroller, log); // while formulas and pictures get their sizes
@@ -58,8 +59,14 @@ export function startConversation(options) {
 
 // --- opening ----------------------------------------------------------------------------------------------------
 
+let opened = null; // the promise of the last call of open()
+let linked = null; // the message at which it was opened
+
 /** Open a conversation at its end, or at one of its messages. */
-export async function open(conversationId, messageId = null) {
+export const open = (conversationId, messageId = null) => (opened = opening(conversationId, messageId));
+
+async function opening(conversationId, messageId) {
+  linked = messageId;
   const mine = (request = {});
   const number = (requested += 1);
   const isOther = id !== conversationId;
@@ -197,9 +204,12 @@ function elementsOf(shown, place, live) {
   return [viewOf(message, message === live?.answer, isWanted), ...(note ? [noteView(message, note)] : [])];
 }
 
-function scrolled() {
-  for (let tries = 0; tries < 3 && id !== null && near.isElsewhere(); tries += 1) render(); // again if a guess was wrong
+/** Draw what is near after scrolling: a few messages in each frame, and others if a guess was wrong. */
+function scrolled(tries = 0) {
   showToNewest();
+  if (id === null || tries > MOST_TRIES || !near.isElsewhere()) return;
+  render();
+  requestAnimationFrame(() => scrolled(tries + 1));
 }
 
 /** Put all loaded messages on the page, or only the near ones again. */
@@ -493,6 +503,7 @@ async function fork(message) {
 
 /** Update the shown messages from the server. */
 export async function refresh() {
+  await opened; // its responses may be older
   if (!canRefresh() || answerIn(id)) return;
   receive(api.conversation(id)).catch(() => {}); // which the next line says, too
   await synchronize(id);
@@ -516,10 +527,11 @@ async function take({ answers, messages: news, saysAll }) {
 /** Show messages, and what is known of them beside. The number is that of the request whose response it is. */
 function show(all, beside, number) {
   [newestShown, others] = [number, beside];
+  const [wasAtEnd, shownBefore] = [isAtEnd(), linked && shownAs(linked)];
   messages = all;
-  const wasAtEnd = isAtEnd();
   render(wasAtEnd ? "end" : null);
   if (wasAtEnd) toEnd();
+  if (shownBefore && shownAs(linked) && shownAs(linked) !== shownBefore) showMessage(linked); // a result, without its call before
   markRead(find(id));
   joinAnswer();
 }

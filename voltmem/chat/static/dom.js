@@ -41,7 +41,14 @@ export const focusedElement = () => root.activeElement;
 /** Add elements to the end of the page, or of the shadow root. */
 export const appendToPage = (...made) => (root === document ? document.body : root).append(...made);
 
+const pictures = new Map();
+
 export function icon(name) {
+  if (!pictures.has(name)) pictures.set(name, made(name));
+  return pictures.get(name).cloneNode(true); // which is many times as fast
+}
+
+function made(name) {
   const space = "http://www.w3.org/2000/svg";
   const picture = document.createElementNS(space, "svg");
   picture.setAttribute("class", "icon");

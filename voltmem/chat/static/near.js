@@ -5,6 +5,7 @@ import { element } from "./dom.js";
 const MARGIN = 500; // pixels above and below the visible part
 const GUESS = 120; // pixels: the height of a message, until some are known
 const ENOUGH = 5; // messages
+const AT_ONCE = 4; // new messages in a frame while somebody scrolls
 
 export class Near {
   isWhole = false; // whether all are on the page: printed, or looked through
@@ -22,12 +23,13 @@ export class Near {
   /** Return the places of the messages to show: near the visible part, or near a place that is wanted, or near the "end". */
   choose(ids, wanted = null) {
     const { id, below } = this.#seen();
+    const before = new Set(this.#places.map((place) => this.#ids[place]));
     this.#ids = ids;
     if (this.#heights.size >= ENOUGH) this.#guess ??= [...this.#heights.values()].reduce((sum, height) => sum + height) / this.#heights.size;
     const { clientHeight } = this.#scroller;
     if (wanted === "end") this.#places = this.#from(this.#sum(0, ids.length) - clientHeight);
     else if (wanted !== null) this.#places = this.#from(this.#sum(0, wanted) - clientHeight / 2);
-    else this.#places = this.#from(this.#startAt(id, below));
+    else this.#places = this.#some(this.#from(this.#startAt(id, below)), before);
     return this.#places;
   }
 
@@ -68,13 +70,22 @@ export class Near {
     let [last, shown] = [null, null];
     for (const child of this.#log.children) {
       if (!child.matches(".message, .gap, .sentinel")) continue; // what stands below a question is part of it
-      if (last?.dataset.id) this.#heights.set(last.dataset.id, child.offsetTop - last.offsetTop);
+      // Before a gap there is less space than before a message.
+      if (last?.dataset.id && (child.dataset.id || !this.#heights.has(last.dataset.id))) this.#heights.set(last.dataset.id, child.offsetTop - last.offsetTop);
       last = child;
       const isAbove = !shown || shown.offsetTop + shown.offsetHeight <= scrollTop;
       if (child.dataset.id && isAbove) shown = child;
     }
     const top = shown?.offsetTop ?? this.#log.firstElementChild?.offsetTop ?? 0;
     return { shown, id: shown?.dataset.id, below: scrollTop - top };
+  }
+
+  /** Return the places of those that are on the page, and of a few others, from the middle on. More come in the next frame. */
+  #some(places, before) {
+    const middle = places[places.length >> 1];
+    const others = places.filter((place) => !before.has(this.#ids[place])).sort((one, other) => Math.abs(one - middle) - Math.abs(other - middle));
+    const later = new Set(this.isWhole ? [] : others.slice(AT_ONCE));
+    return places.filter((place) => !later.has(place));
   }
 
   /** Return where the visible part begins, by the heights that are expected. */
