@@ -556,8 +556,12 @@ async function synchronize(conversationId) {
   }
 }
 
+let marking = null; // the id of what is being marked as read; the event of that shows whether there is more to mark
+
 export function markRead(item) {
-  if (item?.unread && item.id === id && !document.hidden && !answerIn(id)) receive(api.markRead(id)).catch(showBackgroundError);
+  if (!item?.unread || item.id === marking || item.id !== id || document.hidden || answerIn(id)) return;
+  marking = id;
+  receive(api.markRead(id)).catch(showBackgroundError).finally(() => (marking = null));
 }
 
 export const openId = () => id;
