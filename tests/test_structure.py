@@ -234,7 +234,7 @@ AGENTS = sorted((PACKAGE / "chat" / "_agents").glob("[a-z]*.py"))
 # Loaded by the chat's application, which says first that the extra is missing.
 OF_CHAT = [
     PACKAGE / "chat" / f"{name}.py"
-    for name in ("_ai_sdk", "_asking", "_assets", "_carried", "_events", "_features", "_routes")
+    for name in ("_ai_sdk", "_asking", "_assets", "_carried", "_events", "_features", "_pages", "_routes")
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Generic, TypeVar
@@ -56,15 +56,18 @@ def group_by_date(
     zone = _zone(time_zone)
     if now is not None:
         check_time("now", now)
-    today = _day(datetime.now(UTC) if now is None else now, zone)
+    heading = headings(zone, datetime.now(UTC) if now is None else now)
     groups: dict[str, ConversationGroup[ConversationT]] = {}
     for conversation in conversations:
-        if getattr(conversation, "pinned", False):
-            key, label = "pinned", "Pinned"
-        else:
-            key, label = _heading(_day(conversation.updated_at, zone), today)
+        key, label = heading(getattr(conversation, "pinned", False), conversation.updated_at)
         groups.setdefault(key, ConversationGroup(key, label, [])).conversations.append(conversation)
     return list(groups.values())
+
+
+def headings(zone: tzinfo, now: datetime) -> Callable[[bool, datetime], tuple[str, str]]:
+    """Return the function that returns a group's key and label, of what is pinned or was active at this time."""
+    today = _day(now, zone)
+    return lambda pinned, time: ("pinned", "Pinned") if pinned else _heading(_day(time, zone), today)
 
 
 def _zone(time_zone: tzinfo | str) -> tzinfo:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from html import escape
-from pathlib import Path
 from typing import Any, Final
 
 from voltmem import __version__
-from voltmem._values import short_repr, to_json
+from voltmem._values import short_repr
 from voltmem.errors import InvalidOptionError, MissingExtraError
 from voltmem.storage import PostgresStorage
 
 try:
-    from fastapi import APIRouter, Depends, FastAPI, Request, Response
-    from fastapi.responses import HTMLResponse
+    from fastapi import Depends, FastAPI
     from starlette.exceptions import HTTPException
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.types import ASGIApp
@@ -29,31 +25,21 @@ from voltmem.chat._ai_sdk import ai_sdk_routes
 from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
 from voltmem.chat._asking import Asking, OnFeedback, pace_of
-from voltmem.chat._assets import assets, first_modules, version
-from voltmem.chat._carried import carried, first_requests
+from voltmem.chat._assets import assets
 from voltmem.chat._events import event_routes
 from voltmem.chat._features import Closed, Feature, check_features
 from voltmem.chat._languages import Languages, Offered
+from voltmem.chat._pages import page_routes
 from voltmem.chat._routes import answer_routes, chat_routes
 from voltmem.chat._settings import Settings
 from voltmem.web import router
 from voltmem.web._problems import handle_error, internal_error
-from voltmem.web._shares import UNLISTED
 from voltmem.web._signed_in import read_when_signed_in, sign_in
 from voltmem.web._streams import Cap
 
 # As many as a person has tabs and devices; and what a process has sockets for.
 _MOST_OF_A_USER: Final = 50
 _MOST_OF_ALL: Final = 10_000
-_STATIC: Final = Path(__file__).parent / "static"
-# The page loads nothing from other sites, and scripts in a model's answer do not run.
-_POLICY: Final = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
-_PART: Final = re.compile(r"[ \t]*<!-- (\w+) -->\n(.*?)[ \t]*<!-- /\1 -->\n", re.DOTALL)
-# A text of the page in English, which is translated, or a value.
-_PLACE: Final = re.compile(r"\{\{(.+?)\}\}|\{(base|title|settings|lang|dir|texts|modules|carried)\}")
-_VARY: Final = "Accept-Encoding, Accept-Language"
-_OF_ONE_USER: Final = {"Cache-Control": "private, no-cache", "Vary": f"{_VARY}, Authorization, Cookie"}
-_OF_ALL: Final = {"Cache-Control": "no-cache", "Vary": _VARY}
 _HOST: Final = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\da-fA-F:]+\]")
 
 
@@ -135,7 +121,7 @@ def app(
     for routes in found:
         made.include_router(routes, prefix="/api", dependencies=of_users)
     made.include_router(assets)
-    made.include_router(_pages(settings, offered, made))
+    made.include_router(page_routes(settings, offered, made))
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
@@ -164,58 +150,3 @@ def _hosts(names: Sequence[object]) -> list[str]:
             )
         found.append(name)
     return found
-
-
-def _pages(settings: Settings, offered: Offered, app: ASGIApp) -> APIRouter:
-    routes = APIRouter()
-
-    @routes.get("/")
-    @routes.get("/c/{conversation_id}")
-    async def page(request: Request) -> Response:
-        found = await carried(app, request, first_requests(request.path_params.get("conversation_id")))
-        return _page(request, "index.html", settings, offered, _OF_ONE_USER, found)
-
-    if "sharing" in settings.without:
-        return routes
-
-    @routes.get("/shared/{token}")
-    def shared_page(request: Request) -> Response:
-        """Return the page that a public link leads to. It needs no user, and asks the API for what the link shows."""
-        return _page(request, "shared.html", settings, offered, {**_OF_ALL, **UNLISTED})
-
-    return routes
-
-
-def _page(
-    request: Request,
-    name: str,
-    settings: Settings,
-    offered: Offered,
-    headers: Mapping[str, str],
-    found: str = "{}",
-) -> Response:
-    """
-    Return a page in the language of who asks.
-
-    With the path under which the chat is mounted, its settings, and the responses that were found.
-    """
-    language = offered.choose(request.headers.get("Accept-Language", ""))
-    base = escape(request.scope.get("root_path", "").rstrip("/") + "/")
-    static = f"{base}static/{version()}/"
-    filled = {
-        "base": base,
-        "title": escape(settings.title),
-        "settings": escape(to_json(settings.shown())),
-        "lang": language.tag,
-        "dir": language.direction,
-        "texts": language.block(),
-        "modules": "\n  ".join(f'<link rel="modulepreload" href="{static}{path}">' for path in first_modules()),
-        "carried": found,
-    }
-    text = (_STATIC / name).read_text(encoding="utf-8").replace("{base}static/", static)
-    text = _PART.sub(lambda found: "" if found[1] in settings.without else found[2], text)
-    text = _PLACE.sub(lambda found: escape(language.text(found[1])) if found[1] else filled[found[2]], text)
-    content, headers = text.encode(), {"Content-Security-Policy": _POLICY, **headers}
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
-        content, headers = gzip.compress(content, 6), {**headers, "Content-Encoding": "gzip"}
-    return HTMLResponse(content, headers=headers)

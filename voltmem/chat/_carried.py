@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from fastapi import Request
+from pydantic_core import from_json
 from starlette.types import ASGIApp, Message, Scope
 
 from voltmem._values import to_json
@@ -22,14 +23,19 @@ def first_requests(conversation_id: str | None) -> list[str]:
     """Return the paths, below /api/, that the page asks first: see list.js, and open() in conversation.js."""
     if conversation_id is None:
         return [_FIRST_LIST]
-    id = quote(conversation_id, safe="!~*'()")  # as encodeURIComponent() does
+    id = encoded(conversation_id)
     own = f"conversations/{id}"
     return [_FIRST_LIST, own, f"{own}/messages?{_NEWEST}", f"chat/{id}/answers", f"{own}/branches"]
 
 
-async def carried(app: ASGIApp, request: Request, paths: Iterable[str]) -> str:
+def encoded(id: str) -> str:
+    """Return an id as a part of an address, as encodeURIComponent() does."""
+    return quote(id, safe="!~*'()")
+
+
+async def carried(app: ASGIApp, request: Request, paths: Iterable[str]) -> dict[str, bytes]:
     """
-    Return the responses to these requests by their paths, as JSON for a script element.
+    Return the responses to these requests, JSON, by their paths.
 
     The application answers them as if the browser had sent them with this request's headers: with the same sign-in and
     the same checks. Those that fail or are late are left out, as all are if nobody is signed in.
@@ -48,6 +54,17 @@ async def carried(app: ASGIApp, request: Request, paths: Iterable[str]) -> str:
             task.cancel()
         # An error is raised again, and logged, when the page asks.
         await asyncio.gather(*asking, return_exceptions=True)
+    return found
+
+
+def listed(found: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Return the conversations of the first list; none if it is not among the responses."""
+    items: list[dict[str, Any]] = from_json(found[_FIRST_LIST])["items"] if _FIRST_LIST in found else []
+    return items
+
+
+def as_block(found: Mapping[str, bytes]) -> str:
+    """Return the responses as JSON for a script element."""
     text = ",".join(f"{to_json(path)}:{body.decode()}" for path, body in found.items())
     return f"{{{text}}}".replace("<", "\\u003c")  # within strings only; nothing ends the element
 

@@ -1,10 +1,12 @@
 // The server's API, with a function for each call. A failed call throws a Problem with the server's message.
 
 import { base } from "./addresses.js";
-import { carried } from "./first.js";
+import { byId } from "./dom.js";
 import { t } from "./texts.js";
 
-let isStarting = true; // the page carries the responses to its first requests
+// The responses to the first requests, by their paths: the page carries them.
+const carried = JSON.parse(byId("carried")?.textContent || "{}");
+let isStarting = true;
 
 export class Problem extends Error {
   constructor(message, status = 0) {

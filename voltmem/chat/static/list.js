@@ -1,7 +1,7 @@
 // The list of conversations: in groups, loaded while scrolling, and kept in order after each change.
 
+import { grouping, headingOf } from "./described.js";
 import { byId, element, whenNear } from "./dom.js";
-import { grouping, headingOf } from "./first.js";
 import { act } from "./menus.js";
 import { draw, setOpen } from "./sections.js";
 import { clearSelection } from "./selection.js";
@@ -29,7 +29,7 @@ let folders = null; // the module, once it is loaded
 export function startList() {
   byId("empty-trash").addEventListener("click", async () => (await act(({ emptyTrash }) => emptyTrash())) && reload());
   checkAgain = whenNear(sentinel, list, () => hasMore && !failed && loadMore());
-  if (list.firstChild) list.append(sentinel); // first.js has drawn it
+  if (list.firstChild) list.append(sentinel); // with the first rows
   else skeleton();
 }
 

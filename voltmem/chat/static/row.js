@@ -1,9 +1,9 @@
 // A row of the list: a link to the conversation, and a button for its menu.
 
 import { addressOf } from "./addresses.js";
+import { previewOf, titleOf } from "./described.js";
 import { element, icon } from "./dom.js";
 import { act, onContextMenu, openMenuOf } from "./menus.js";
-import { previewOf, titleOf } from "./first.js";
 import { t } from "./texts.js";
 
 export class Row {

@@ -85,4 +85,4 @@ export async function receivePage(response) {
 
 const isUpdatedSince = (id, moment) => (updates.get(id) ?? 0) > moment;
 
-export { titleOf } from "./first.js";
+export { titleOf } from "./described.js";

@@ -1,0 +1,70 @@
+"""
+The first rows of the list, as HTML: they are seen before the scripts are there, which draw them anew.
+
+What they look like is said here and in row.js. Their groups go by days in UTC, since the server does not know the time
+zone of who asks: near midnight, a row may get another heading when the scripts are there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from html import escape
+from itertools import groupby
+from typing import Any, Final
+
+from voltmem._areas.groups import headings
+from voltmem.chat._carried import encoded
+from voltmem.chat._languages import Language
+
+_MARKUP: Final = re.compile(r"[*_`#>|]+")
+_FOLDER: Final = "folder:"
+
+
+def first_rows(items: Iterable[dict[str, Any]], language: Language, base: str, path: str, *, with_folders: bool) -> str:
+    """
+    Return the rows of conversations, as the API has them, under their headings.
+
+    Args:
+        items: In the order of the list.
+        language: Of the headings, and of the name of what has no title. Months are named in English only.
+        base: The address of the chat, with a slash at its end.
+        path: The address of the page, whose row is the current one.
+        with_folders: Whether there are folders. What is in one has no row here.
+    """
+    heading = headings(UTC, datetime.now(UTC))
+    found = [
+        (heading(item["pinned"], datetime.fromisoformat(item["updatedAt"])), _row(item, language, base, path))
+        for item in items
+        if not (with_folders and any(tag.startswith(_FOLDER) and tag != _FOLDER for tag in item["tags"]))
+    ]
+    return "".join(
+        f'<section class="group"><h2 class="group-name">{escape(_name(key, label, language))}</h2>'
+        f'<ul class="rows">{"".join(row for _, row in rows)}</ul></section>'
+        for (key, label), rows in groupby(found, key=lambda each: each[0])
+    )
+
+
+def _name(key: str, label: str, language: Language) -> str:
+    is_month = key[0].isdigit()
+    return key if is_month and not language.tag.startswith("en") else language.text(label)
+
+
+def _row(item: dict[str, Any], language: Language, base: str, path: str) -> str:
+    title = (item["title"] or "").strip()
+    preview = " ".join(_MARKUP.sub(" ", item["preview"] or "").split())
+    address = f"{base}c/{encoded(item['id'])}"
+    is_current = address == path
+    kinds = [
+        "row",
+        *(["row-unread"] if item["unread"] and not is_current else []),
+        *([] if title else ["row-unnamed"]),
+    ]
+    current = ' aria-current="page"' if is_current else ""
+    return (
+        f'<li class="{" ".join(kinds)}" data-id="{escape(item["id"])}">'
+        f'<a class="row-link" href="{escape(address)}"{current}>'
+        f'<span class="row-title" dir="auto">{escape(title or language.text("New chat"))}</span>'
+        f'<span class="row-preview" dir="auto">{escape(preview)}</span></a></li>'
+    )
