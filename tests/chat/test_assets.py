@@ -77,7 +77,7 @@ async def test_the_first_screen_needs_little_javascript(client: httpx2.AsyncClie
     """The modules that the first screen loads are under 40 kB, as they are sent. (pytest -s prints them.)"""
     sizes: dict[str, int] = {}
     async with client:
-        for module in [each for root in ("theme.js", "app.js") for each in imported(STATIC / root, set())]:
+        for module in [each for root in ("theme.js", "start.js", "app.js") for each in imported(STATIC / root, set())]:
             name = module.relative_to(STATIC).as_posix()
             sent = await client.get(f"/static/{name}", headers={"Accept-Encoding": "gzip"})
             sizes[name] = int(sent.headers["Content-Length"])

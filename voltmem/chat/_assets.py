@@ -66,8 +66,8 @@ def version() -> str:
 
 @cache
 def first_modules() -> list[str]:
-    """Return the modules of the first screen: app.js and what it imports, the next ones first."""
-    found = ["app.js"]
+    """Return the modules of the first screen: start.js, app.js and what it imports, the next ones first."""
+    found = ["start.js", "app.js"]
     for path in found:
         imported = [name.decode() for name in _IMPORT.findall(_assets()[path].content)]
         found += [name for name in dict.fromkeys(imported) if name not in found]
