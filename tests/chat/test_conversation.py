@@ -111,6 +111,21 @@ async def test_an_answer_goes_on_while_another_conversation_is_looked_at(tab: Ta
     await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
 
 
+async def test_answers_that_are_not_looked_at_take_no_connections(tab: Tab) -> None:
+    """A browser has six connections to a host: with more answers under way than that, the page loads and stops one."""
+    for number in range(7):
+        if number:
+            await tab.new_chat()
+        await tab.box.fill(f"Please wait, {number}")
+        await tab.box.press("Enter")
+        await expect(tab.answers.last).to_have_text("So far so good")
+
+    await tab.page.reload()
+    await expect(tab.answers.last).to_have_text("So far so good")
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(tab.answers.last).to_have_text("So far so goodStopped")
+
+
 async def test_a_question_is_edited_in_its_place(tab: Tab, mine: UserStorage) -> None:
     """An edited question takes the old one's place: later messages are in another branch, and it is answered."""
     await tab.ask("A name, please")
@@ -224,7 +239,8 @@ async def test_older_messages_load_on_scrolling_up(tab: Tab, mine: UserStorage) 
     await tab.open(f"/c/long-{mine.user_id}")
     await expect(tab.message("Message 99")).to_be_in_viewport()
     found = await tab.page.evaluate(SCROLLED_UP)
-    assert (found["seen"], set(found["moves"])) == (100, {0})
+    assert found["seen"] == 100
+    assert max(map(abs, found["moves"])) <= 1  # browsers round the heights of what is above
     assert found["most"] < 40
 
     await tab.page.get_by_role("button", name="Newest").click()

@@ -10,8 +10,21 @@ let grown; // of chunks.js, which the first screen does not need
 
 export const answerIn = (conversationId) => underWay.get(conversationId);
 
+/** Stop following answers, but for one conversation's. Over HTTP/1.1 a browser has six connections to a host, for all tabs. */
+export function leave(conversationId) {
+  for (const mine of underWay.values()) {
+    if (!mine.hasBegun || mine.conversationId === conversationId) continue;
+    mine.isLeft = true;
+    underWay.delete(mine.conversationId);
+    mine.controller.abort();
+  }
+}
+
+// When the page is seen again, it asks what is under way.
+document.addEventListener("visibilitychange", () => document.hidden && leave(null));
+
 /**
- * Follow an answer to its end, over broken connections.
+ * Follow an answer to its end, or until it is left, over broken connections.
  *
  * {conversationId, question, before, ask, onChange}: question: {id}, which is answered; before: the answer as it is stored, if
  * it goes on after an approval; ask: sends the request that asks, and
@@ -20,25 +33,25 @@ export const answerIn = (conversationId) => underWay.get(conversationId);
  */
 export async function follow({ conversationId, question, before = null, ask = null, onChange }) {
   const mine = {
-    ...{ conversationId, question, before, answer: before ?? emptyAnswer(), status: "streaming", hasBegun: false, place: null },
-    controller: new AbortController(), // of the request that asks
+    ...{ conversationId, question, before, answer: before ?? emptyAnswer(), status: "streaming", hasBegun: false, place: null, isLeft: false },
+    controller: new AbortController(), // of the request
   };
   underWay.set(conversationId, mine);
   onChange(mine);
   try {
     ({ grown } = await import("./chunks.js").catch(() => Promise.reject(new api.Problem(t("The server can’t be reached.")))));
     if (ask) await read(mine, await ask(mine.controller.signal), onChange);
-    for (let pause = SHORTEST_PAUSE; mine.status === "streaming"; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+    for (let pause = SHORTEST_PAUSE; mine.status === "streaming" && !mine.isLeft; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       try {
-        const joined = await api.join(conversationId, mine.place);
+        const joined = await api.join(conversationId, mine.place, mine.controller.signal);
         if (!joined) return null; // it ended, and what it said is stored
         const before = mine.place;
         await read(mine, joined, onChange);
         if (mine.place !== before) pause = SHORTEST_PAUSE;
       } catch (error) {
-        if (!error.isUnreachable) throw error;
+        if (!error.isUnreachable && !mine.isLeft) throw error;
       }
-      if (mine.status === "streaming") await new Promise((resolve) => setTimeout(resolve, pause));
+      if (mine.status === "streaming" && !mine.isLeft) await new Promise((resolve) => setTimeout(resolve, pause));
     }
     return mine.status;
   } finally {
@@ -60,7 +73,7 @@ async function read(mine, events, onChange) {
       onChange(mine);
     }
   } catch (error) {
-    if (!error.isUnreachable) throw error;
+    if (!error.isUnreachable && !mine.isLeft) throw error;
   }
 }
 

@@ -99,9 +99,9 @@ export const search = (q, after, signal, more) => call("GET", "search", { query:
 export const ask = async (question, signal) => events(await send("POST", "chat", { body: question, signal }));
 
 /** Join the answer of a conversation after an event. Resolves to its events; null if none is under way. */
-export async function join(id, lastEventId) {
+export async function join(id, lastEventId, signal) {
   const headers = lastEventId ? { "Last-Event-ID": lastEventId } : {};
-  const response = await send("GET", `chat/${encodeURIComponent(id)}/stream`, { headers });
+  const response = await send("GET", `chat/${encodeURIComponent(id)}/stream`, { headers, signal });
   return response.status === 204 ? null : events(response);
 }
 

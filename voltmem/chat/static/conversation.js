@@ -1,7 +1,7 @@
 // The open conversation: its messages, streaming answers, and the actions on messages.
 
 import { addressOf, base } from "./addresses.js";
-import { answerIn, follow } from "./answers.js";
+import { answerIn, follow, leave } from "./answers.js";
 import * as api from "./api.js";
 import { focusComposer, moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
@@ -71,6 +71,7 @@ async function opening(conversationId, messageId) {
   const number = (requested += 1);
   const isOther = id !== conversationId;
   id = conversationId;
+  leave(id);
   openDraft(id);
   setBusy(Boolean(answerIn(id)));
   if (isOther) clear(skeleton());
@@ -105,6 +106,7 @@ export function openNew() {
   request = {};
   if (id !== null && isGone(id)) moveDraft(id, null); // keep the draft of a deleted conversation
   id = null;
+  leave(id);
   openDraft(id);
   setBusy(false);
   clear(welcome(send));
@@ -395,7 +397,7 @@ async function followed(conversationId, question, send = null, before = null, is
       if (current.answer.parts.length) messages = withAnswer(current); // until the stored one is here
       now();
     }
-    const isTold = current.status === "complete" && !before && !isBranch; // by an event, which may be here already
+    const isTold = current.isLeft || (current.status === "complete" && !before && !isBranch); // by an event, which may be here already
     if (!isTold && (current.status !== "streaming" || current.hasBegun)) await synchronize(conversationId);
     else if (isOpen() && missed?.messages?.items.at(-1).id === current.answer.id) await take(missed);
   }
