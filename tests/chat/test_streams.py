@@ -128,6 +128,26 @@ async def test_use_chat_asks_resumes_and_asks_again(storage: PostgresStorage, mo
     assert stored[-1].id == found["again"]["id"]
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "url": "https://x.test/a.exe", "mediaType": "application/x-msdownload"},
+        {"type": "text", "text": "a" * 100_001},
+        {"type": "text", "text": ""},
+        {"type": "tool-weather", "toolCallId": "k1", "state": "output-available", "input": {}, "output": "rain"},
+    ],
+    ids=["file", "long", "empty", "tool"],
+)
+async def test_use_chat_asks_what_the_page_could_ask(storage: PostgresStorage, model: Model, part: Any) -> None:
+    """A file of a type that is not taken, a text that is too long or empty, and what is no question are refused."""
+    async with client(storage, model) as http:
+        refused = await http.post(
+            "/api/ai/chat", json={"id": "c1", "messages": [{"id": "q1", "role": "user", "parts": [part]}]}
+        )
+    assert refused.status_code == 422, refused.text
+    assert await storage.get_messages("ada", "c1") == []
+
+
 async def test_use_chat_takes_no_id_that_others_guess(storage: PostgresStorage, model: Model) -> None:
     """A conversation that useChat begins needs an id that nobody guesses; one that is there may have any."""
     model.may_go_on.set()

@@ -15,7 +15,7 @@ from voltmem._user import UserStorage
 from voltmem._values import JsonObject
 from voltmem.chat._asking import Asking
 from voltmem.chat._feeds import Feed
-from voltmem.chat._routes import chosen_model, event_of, one_at_a_time, streamed
+from voltmem.chat._routes import check_question, chosen_model, event_of, one_at_a_time, streamed
 from voltmem.models import Message
 from voltmem.web._bodies import Given
 from voltmem.web._payloads import Body, ConversationId, NewId
@@ -72,6 +72,7 @@ async def _asked(asking: Asking, mine: UserStorage, chat: Chat) -> Feed:
     if asked is None:
         raise HTTPException(422, "There is no question: the messages have none with the role user.")
     question = Message.of(asked)
+    check_question(asking.settings, question)
     model = chosen_model(asking, chat.model)
     asking.admit(mine)
     if await mine.get_conversation(chat.id) is None:

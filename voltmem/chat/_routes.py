@@ -22,6 +22,7 @@ from voltmem.chat._feeds import Feed
 from voltmem.chat._settings import Settings
 from voltmem.errors import InvalidOptionError, StorageClosedError
 from voltmem.models import Message
+from voltmem.parts import File, Text, parts
 from voltmem.web._addresses import with_addresses
 from voltmem.web._bodies import Given
 from voltmem.web._payloads import Body, ConversationId, MessageId, Name, NewMessageId, written_time
@@ -153,17 +154,27 @@ async def _asked(asking: Asking, mine: UserStorage, question: Question) -> Feed:
         if question.text is None:
             await asking.check_again(mine, question.conversation_id, question.message_id)
             return await asking.answers.ask_again(mine, question.conversation_id, question.message_id, model=model)
-        _check_asked(asking.settings, question)
+        _check_said(asking.settings, question.text, [each.media_type for each in question.files])
         message = Message(id=question.message_id, role="user", content=_content(question.text, question.files))
         return await asking.answers.ask(mine, question.conversation_id, message, question.parent_id, model=model)
 
 
-def _check_asked(settings: Settings, question: Question) -> None:
-    if not question.text and not question.files:
+def _check_said(settings: Settings, text: str | None, media_types: Sequence[str]) -> None:
+    if not text and not media_types:
         raise HTTPException(422, "The question is empty: it needs a text, or files.")
-    for each in question.files:
-        if not settings.takes(each.media_type):
-            raise HTTPException(422, f"A question may not have a file of the type {short_repr(each.media_type)}.")
+    for each in media_types:
+        if not settings.takes(each):
+            raise HTTPException(422, f"A question may not have a file of the type {short_repr(each)}.")
+
+
+def check_question(settings: Settings, question: Message) -> None:
+    """Check what another program asks. Raises HTTPException 422 for what api/chat would not take either."""
+    said = parts(question)
+    if any(not isinstance(part, Text | File) for part in said):
+        raise HTTPException(422, "A question has texts and files only.")
+    if sum(len(part.text) for part in said if isinstance(part, Text)) > _LONGEST_TEXT:
+        raise HTTPException(422, f"The question is too long: it may have {_LONGEST_TEXT:,} characters.")
+    _check_said(settings, question.text, [part.media_type for part in said if isinstance(part, File)])
 
 
 def chosen_model(asking: Asking, name: str | None) -> str:
