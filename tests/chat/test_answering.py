@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -164,6 +165,32 @@ async def test_a_function_may_ask_for_approval(storage: PostgresStorage) -> None
     assert [part async for part in Answering(answer).parts(TALK, decided)] == [ToolResult("k1", "gone")]
 
 
+async def test_answers_that_block_let_others_begin(storage: PostgresStorage) -> None:
+    """Plain functions that block, also after they were stopped, have threads of their own: more than a loop has."""
+    begun, may_end = threading.Barrier(41), threading.Event()
+
+    def answer(messages: Sequence[Message]) -> str:
+        begun.wait(60)
+        may_end.wait(60)
+        return "at last"
+
+    blocking = [asyncio.create_task(said(answer, storage)) for _ in range(40)]
+    await asyncio.to_thread(begun.wait, 60)
+    may_end.set()
+
+    assert await asyncio.gather(*blocking) == ["at last"] * 40
+
+
+async def test_answer_that_exits_ends_no_server(storage: PostgresStorage) -> None:
+    """A tool that calls sys.exit() is an error of the answer, as any other."""
+
+    async def answer(message: Message) -> str:
+        sys.exit(3)
+
+    with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
+        await said(answer, storage)
+
+
 @pytest.mark.parametrize("given", [None, "", [], ["", ""]])
 async def test_answer_that_has_nothing_to_say_is_an_error(storage: PostgresStorage, given: Any) -> None:
     """A function that forgets its "return" would leave a question without an answer, and nobody would know why."""
@@ -171,14 +198,16 @@ async def test_answer_that_has_nothing_to_say_is_an_error(storage: PostgresStora
         await said(lambda: given, storage)
 
 
-@pytest.mark.parametrize("given", [5, b"bytes", [5], {"a": 1}.items()])
+@pytest.mark.parametrize("given", [5, b"bytes", [5], {"a": 1}, {"a": 1}.items()])
 async def test_answer_that_gives_no_text_is_an_error(storage: PostgresStorage, given: Any) -> None:
     """What is no text raises an error that says what it was."""
     with pytest.raises(InvalidInputError, match="answer= gave"):
         await said(lambda: given, storage)
 
 
-@pytest.mark.parametrize("answer", [lambda question: "", lambda messages, /, tools: "", "an agent", None])
+@pytest.mark.parametrize(
+    "answer", [lambda question: "", lambda messages, /, tools: "", lambda messages, /: "", "an agent", str, None]
+)
 async def test_answer_with_arguments_of_another_name_is_refused(answer: Any) -> None:
     """An argument that the chat does not know is refused when the chat is made, with the names that it knows."""
     with pytest.raises(InvalidOptionError, match="answer"):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import JsonValue
 
 from tests.calls import PATIENCE
 from tests.roles import PREFIX
@@ -333,6 +334,32 @@ async def test_an_answer_that_is_beyond_the_quota_has_failed(
     assert again.status == "failed"
     assert [each.status for each in await here.unfinished(full, "c1")] == ["failed"]
     assert await stored(mine) == [("user", QUESTION.text, {})]
+
+
+async def test_an_answer_that_is_cancelled_by_itself_has_failed(mine: UserStorage) -> None:
+    """Only "stop" stops an answer: one whose own task is cancelled, as by a library, has failed."""
+
+    async def answer(message: Message) -> str:
+        raise asyncio.CancelledError
+
+    feed = await Answers(storage_of(mine), Answering(answer)).ask(mine, "c1", QUESTION)
+    await said(feed)
+
+    assert feed.status == "failed"
+
+
+async def test_a_question_of_files_gives_their_name_as_title(mine: UserStorage, model: Model) -> None:
+    """A conversation that begins with a file has its name; one that begins with nothing to read has the next title."""
+    model.may_go_on.set()
+    here = answers(mine, model)
+    for id, name in (("c2", ""), ("c3", "notes.txt")):
+        await mine.create_conversation({"id": id})
+        file: JsonValue = [{"type": "file", "url": "https://x.test/a", "mediaType": "text/plain", "filename": name}]
+        await said(await here.ask(mine, id, Message(id="q1", role="user", content=file)))
+    await said(await here.ask(mine, "c2", Message(id="q2", role="user", content="What is it?")))
+
+    titles = [each.title for id in ("c2", "c3") if (each := await mine.get_conversation(id)) is not None]
+    assert titles == ["What is it", "notes.txt"]
 
 
 # --- what is deleted ----------------------------------------------------------------------------------------------

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
+from inspect import Parameter
 from typing import Any, Final, TypeAlias, cast
 
 from voltmem._user import UserStorage
@@ -24,6 +27,8 @@ Answer: TypeAlias = Callable[..., Said | Awaitable[Said]]
 
 _ARGUMENTS: Final = ("messages", "message", "history", "context")
 _END: Final = object()
+# Of their own, since some block for long, also after "stop", and the loop's usual ones are few: six on two cores.
+_THREADS: Final = ThreadPoolExecutor(256, "voltmem: answer=")
 
 
 class Answering:
@@ -53,7 +58,7 @@ class Answering:
         is_empty, waits = True, set[str]()
         try:
             made = await self._called({name: given[name] for name in self._wanted})
-            if made is None or isinstance(made, str | bytes) or not isinstance(made, AsyncIterable | Iterable):
+            if isinstance(made, str | bytes | Mapping) or not isinstance(made, AsyncIterable | Iterable):
                 made = [] if made is None else [made]
             async for part in _each(made):
                 if isinstance(part, Waiting):
@@ -71,6 +76,9 @@ class Answering:
                 if part:
                     is_empty = is_empty and isinstance(part, ToolInput)
                     yield await _stored(part, mine) if isinstance(part, File) and mine is not None else part
+        except SystemExit as error:  # it would end the server
+            context.cancelled.set()
+            raise RuntimeError(f"answer= called sys.exit({error.code!r})") from error
         except BaseException:
             context.cancelled.set()
             raise
@@ -82,7 +90,7 @@ class Answering:
     async def _called(self, arguments: dict[str, Any]) -> Any:
         answer = self._answer
         if _is_plain(answer):
-            made = await asyncio.to_thread(answer, **arguments)
+            made = await _in_thread(partial(answer, **arguments))
         else:
             made = answer(**arguments)
         return await made if inspect.isawaitable(made) else made
@@ -113,7 +121,7 @@ async def _each(made: Any) -> AsyncIterator[Any]:
     try:
         while True:
             # StopIteration cannot be raised into a coroutine.
-            following = asyncio.ensure_future(asyncio.to_thread(next, iterator, _END))
+            following = _in_thread(next, iterator, _END)
             if (piece := await asyncio.shield(following)) is _END:
                 following = None
                 return
@@ -128,21 +136,25 @@ def _close(iterator: Any, step: asyncio.Future[Any]) -> None:
     """Close a generator after its last step, in a thread: what it holds may block."""
     if not step.cancelled():
         step.exception()  # nobody reads on, so nobody else asks for it
-    asyncio.get_running_loop().run_in_executor(None, iterator.close)
+    _in_thread(iterator.close)
+
+
+def _in_thread(function: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().run_in_executor(_THREADS, copy_context().run, function, *arguments)
 
 
 def _wanted(answer: object) -> list[str]:
     """Return the names of the arguments that answer= takes."""
-    if not callable(answer):
+    if not callable(answer) or inspect.isclass(answer):
         raise InvalidOptionError(f"answer must be a function or a generator that answers, not {short_repr(answer)}")
-    parameters = inspect.signature(answer).parameters.values()
-    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    parameters = inspect.signature(answer).parameters
+    named = [each for each in parameters.values() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     needed = [
         each.name
-        for each in parameters
+        for each in parameters.values()
         if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
-    unknown = [name for name in needed if name not in _ARGUMENTS]
+    unknown = [name for name in needed if name not in _ARGUMENTS or parameters[name].kind is Parameter.POSITIONAL_ONLY]
     if unknown:
         raise InvalidOptionError(
             f"answer takes {', '.join(unknown)}: name its arguments {', '.join(_ARGUMENTS)}, as many as it wants"

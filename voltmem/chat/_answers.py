@@ -18,7 +18,8 @@ from voltmem.chat._answering import Answering
 from voltmem.chat._approval import Decided, decisions_of, waiting_answer
 from voltmem.chat._feeds import Feed
 from voltmem.chat._orphans import settle
-from voltmem.chat._titles import shortened
+from voltmem.chat._settings import check_callback
+from voltmem.chat._titles import shortened, title_of
 from voltmem.chat._watching import Watching
 from voltmem.chat._writing import GoesOn, Prepare, Writing
 from voltmem.errors import InvalidInputError, LeaseHeldError, MessageNotFoundError
@@ -47,6 +48,7 @@ class Answers:
     """The answers of one chat in this process, and those of other processes that somebody here follows."""
 
     def __init__(self, storage: PostgresStorage, answering: Answering, title: MakeTitle | None = None) -> None:
+        check_callback("make_title", title)
         self._answering = answering
         self._title = title
         self._written: dict[tuple[str, str], Writing] = {}
@@ -95,8 +97,8 @@ class Answers:
             await tx.add_message(question, conversation_id)
             conversation = await tx.get_conversation(conversation_id)
             is_untitled = conversation is not None and conversation.title is None
-            if is_untitled:
-                await tx.rename_conversation(conversation_id, shortened(question.text), automatic=True)
+            if is_untitled and (title := title_of(question)):
+                await tx.rename_conversation(conversation_id, title, automatic=True)
             return is_untitled
 
         return await self._begin(mine, conversation_id, question.id, prepare, model)

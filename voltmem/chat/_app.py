@@ -142,6 +142,8 @@ def _hosts(names: Sequence[object]) -> list[str]:
     """Return the names; InvalidOptionError for what no request's Host is compared with."""
     if isinstance(names, str):
         raise InvalidOptionError(f"allowed_hosts is a single text, {names!r}: pass a list of host names")
+    if not names:
+        raise InvalidOptionError("allowed_hosts is empty: nobody could ask for the page; None lets everybody")
     found: list[str] = []
     for name in names:
         if not isinstance(name, str) or not _HOST.fullmatch(name):

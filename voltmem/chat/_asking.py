@@ -16,7 +16,7 @@ from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage
 from voltmem._values import JsonObject, short_repr
 from voltmem.chat._answers import Answers
-from voltmem.chat._settings import Settings
+from voltmem.chat._settings import Settings, check_callback
 from voltmem.errors import InvalidOptionError
 
 Rating: TypeAlias = Literal["positive", "negative"]
@@ -67,6 +67,9 @@ class Asking:
     settings: Settings
     pace: Pace | None
     on_feedback: OnFeedback | None
+
+    def __post_init__(self) -> None:
+        check_callback("on_feedback", self.on_feedback)
 
     def admit(self, mine: UserStorage) -> None:
         """Let a user ask for an answer. Raises HTTPException 429 if it is too soon."""

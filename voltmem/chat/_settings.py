@@ -38,6 +38,9 @@ class Settings:
         _check_texts("suggestions", self.suggestions)
         _check_texts("models", self.models)
         _check_texts("uploads", self.uploads)
+        _check_types(self.uploads)
+        if len({*self.models}) < len(self.models):
+            raise InvalidOptionError(f"models {short_repr(self.models)}: two have the same name")
         if self.logo is not None:
             _check_logo(self.logo)
         if self.accent is not None:
@@ -73,6 +76,12 @@ class Settings:
         }
 
 
+def check_callback(name: str, function: object) -> None:
+    """InvalidOptionError for what can't be called; None is no function at all."""
+    if function is not None and not callable(function):
+        raise InvalidOptionError(f"{name} {short_repr(function)}: use a function, or None")
+
+
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         raise InvalidOptionError(f"{name} {short_repr(value)}: use a text that is not empty")
@@ -83,6 +92,12 @@ def _check_texts(name: str, values: object) -> None:
         raise InvalidOptionError(f"{name} {short_repr(values)}: use a list of texts")
     for value in values:
         _check_text(name, value)
+
+
+def _check_types(patterns: Sequence[str]) -> None:
+    for each in patterns:
+        if "/" not in each:
+            raise InvalidOptionError(f"uploads has {each!r}: use media types, such as 'image/png' or 'image/*'")
 
 
 def _check_logo(address: object) -> None:

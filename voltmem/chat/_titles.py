@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from voltmem.models import Message
+from voltmem.parts import File, parts
+
 _LENGTH: Final = 48
+
+
+def title_of(question: Message) -> str:
+    """Return the title that a question gives: of its text, or the name of its first file; "" if it has neither."""
+    names = (part.name for part in parts(question) if isinstance(part, File))
+    return shortened(question.text) or shortened(next((name for name in names if name), ""))
 
 
 def shortened(text: str) -> str:

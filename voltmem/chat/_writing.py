@@ -164,8 +164,11 @@ class Writing:
         if self._stop.is_set():
             saying.cancel()
             await asyncio.wait([saying], timeout=_SECONDS_TO_STOP)
-        if not saying.done() or saying.cancelled():
+        if self._stop.is_set() and (not saying.done() or saying.cancelled()):
             return "stopped"
+        if saying.cancelled():
+            logger.error("answer= was cancelled, though nobody stopped it")
+            return "failed"
         if (error := saying.exception()) is None:
             return "complete" if self._growing.waiting is None else "approval"
         # A model may raise any exception of its library, which may say a key or a prompt.
