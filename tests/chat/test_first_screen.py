@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import UTC, datetime
+from html import escape
 from typing import Annotated, Any
 
 import httpx2
@@ -14,6 +16,8 @@ from fastapi import FastAPI, Header, HTTPException
 from tests.chat.conftest import OpenTab
 from tests.chat.tab import Route, expect
 from voltmem import PostgresStorage, UserStorage, chat
+from voltmem.chat._first_rows import first_rows
+from voltmem.chat._languages import Offered
 
 TITLE = "</script><b id='\"x&amp;\u2028<!--"
 
@@ -67,6 +71,35 @@ async def test_the_page_comes_also_without_a_list(storage: PostgresStorage) -> N
         response, carried = await page(given, "/", user)
         assert (response.status_code, carried) == (200, {})
     await away.close()
+
+
+def test_first_rows_say_what_the_list_says() -> None:
+    """The rows stand under their headings, escaped; what is in a folder, and a name, are as the page shows them."""
+    now, german = datetime.now(UTC), Offered(None).choose("de")
+    given: dict[str, Any] = {
+        "title": None,
+        "preview": None,
+        "unread": False,
+        "pinned": False,
+        "tags": [],
+        "updatedAt": now.isoformat(),
+    }
+    items: list[dict[str, Any]] = [
+        {**given, "id": "1/é", "pinned": True, "title": TITLE, "preview": "# *a*\n `b`", "unread": True},
+        {**given, "id": "2"},
+        {**given, "id": "3", "tags": ["folder:", "x"], "title": "Here", "updatedAt": "2024-02-29T10:00:00Z"},
+        {**given, "id": "4", "tags": ["folder:a"]},
+    ]
+    html = first_rows(items, german, "/in<ner/", "/in<ner/c/2", with_folders=True)
+
+    assert re.findall("<h2[^>]*>(.*?)</h2>", html) == ["Angeheftet", "Heute", "2024-02"]
+    assert re.findall('data-id="(.*?)"', html) == ["1/é", "2", "3"]
+    assert re.findall('title" dir="auto">(.*?)</span>', html) == [escape(TITLE), "Neuer Chat", "Here"]
+    assert re.findall('preview" dir="auto">(.*?)</span>', html) == ["a b", "", ""]
+    assert re.findall('class="(row(?: .*?)?)"', html) == ["row row-unread", "row row-unnamed", "row"]
+    assert 'href="/in&lt;ner/c/1%2F%C3%A9"' in html
+    assert 'href="/in&lt;ner/c/2" aria-current="page"' in html
+    assert 'data-id="4"' in first_rows(items, german, "/", "/", with_folders=False)
 
 
 @pytest.mark.asyncio(loop_scope="session")

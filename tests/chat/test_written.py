@@ -139,13 +139,22 @@ async def test_an_edit_that_fails_stays_in_its_box(tab: Tab, mine: UserStorage) 
     await expect(tab.notice("The server can’t be reached.")).to_be_visible()
     await expect(box).to_have_value("Bread, please")
     await expect(box).to_be_focused()
-    assert await box.get_attribute("maxlength") == await tab.box.get_attribute("maxlength")
     await tab.page.unroute_all()
     await box.press("Enter")
     await expect(tab.questions).to_have_text(["Bread, please"])
     await expect(tab.answers).to_contain_text(["Usually it is the temperature"])
     await tab.answered()
     tab.expected = ["ERR_FAILED"]
+
+
+async def test_a_question_that_is_too_long_stays_whole(tab: Tab) -> None:
+    """A text that the server would not take is neither cut nor sent: the page says how long it may be."""
+    await tab.box.fill("a" * 100_001)
+    await tab.box.press("Enter")
+
+    await expect(tab.notice("A question may have 100,000 characters.")).to_be_visible()
+    await expect(tab.box).to_have_js_property("value", "a" * 100_001)
+    await expect(tab.questions).to_have_count(0)
 
 
 async def test_an_edit_stays_while_another_conversation_is_opened(mine: UserStorage, open_tab: OpenTab) -> None:

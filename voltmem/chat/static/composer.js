@@ -2,7 +2,7 @@
 
 import { byId, isPhone } from "./dom.js";
 import { keep, kept } from "./kept.js";
-import { fit } from "./message.js";
+import { fit, isTooLong } from "./message.js";
 
 const [box, sendButton, stopButton] = [byId("composer-text"), byId("send"), byId("stop")];
 const IS_TOUCH = matchMedia("(pointer: coarse)");
@@ -27,13 +27,13 @@ export function startComposer({ send, stop, edit }) {
   const early = box.value; // typed before the scripts were there
   const submit = async () => {
     const text = box.value.trim();
-    if (!(text || hasAttachments()) || isBusy || isSending) return;
+    if (!(text || hasAttachments()) || isBusy || isSending || isTooLong(text)) return;
     isSending = true;
     const files = attachments ? await attachments.takeAttachments() : [];
     isSending = false;
     if (!files) return; // one of them could not be uploaded: it is shown, and the text stays
     write("");
-    send(text, files);
+    send(text.toWellFormed?.() ?? text, files); // an input method may leave half a character
   };
   byId("composer").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   box.addEventListener("input", () => write(box.value));

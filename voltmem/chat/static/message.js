@@ -1,11 +1,11 @@
 // The view of a message, with its buttons.
 
 import { copyText } from "./clipboard.js";
-import { arrange, byId, element, iconButton } from "./dom.js";
+import { arrange, element, iconButton } from "./dom.js";
 import { has } from "./features.js";
 import { Parts } from "./parts.js";
 import { locale, numbers, t } from "./texts.js";
-import { later } from "./toast.js";
+import { later, toast } from "./toast.js";
 
 const TIME = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 export const SPEAKERS = { user: t("You"), assistant: t("Assistant") };
@@ -23,6 +23,14 @@ export const textOf = ({ parts }) =>
 export function timed({ parts, metadata }) {
   const seconds = [...(metadata?.reasoningSeconds ?? [])];
   return parts.map((part) => (part.type === "reasoning" && seconds.length ? { ...part, seconds: seconds.shift() } : part));
+}
+
+const LONGEST = 100_000; // characters of a question, for the server
+
+/** Return whether a question is too long, and say so. */
+export function isTooLong(text) {
+  if (text.length > LONGEST) toast(t("A question may have {count} characters.", { count: LONGEST }));
+  return text.length > LONGEST;
 }
 
 const edits = new Map(); // unsent edits by message id, kept while another conversation is open
@@ -136,9 +144,8 @@ export class MessageView {
       "aria-label": t("Edit the message"),
       rows: "1",
       dir: "auto",
-      maxlength: byId("composer-text").maxLength,
     });
-    const save = () => this.#save(box.value.trim());
+    const save = () => isTooLong(box.value.trim()) || this.#save(box.value.trim());
     box.value = edits.get(this.message.id) ?? textOf(this.message);
     box.addEventListener("input", () => {
       edits.set(this.message.id, box.value);

@@ -108,8 +108,10 @@ function asCode(value) {
 /** Show a picture, or a link to another file. Pictures of other sites are links: the page loads nothing from elsewhere. */
 function file({ mediaType, url, filename }) {
   const isHere = url.startsWith("data:image/") || new URL(url, location.href).origin === location.origin;
-  if (!mediaType.startsWith("image") || !isHere) return chip(filename ?? mediaType, url);
+  const isPicture = mediaType.startsWith("image") && mediaType !== "image/svg+xml"; // which the server does not let be shown
+  if (!isPicture || !isHere) return chip(filename ?? mediaType, url, isHere ? { download: filename ?? "" } : {});
   return element("img", { class: "picture", src: url, alt: filename ?? t("Picture") });
 }
 
-const chip = (name, address) => element("span", { class: "chip", dir: "auto" }, (address && linkTo(address, [name])) || name);
+const chip = (name, address, properties) =>
+  element("span", { class: "chip", dir: "auto" }, (address && linkTo(new URL(address, location.href).href, [name], properties)) || name);
