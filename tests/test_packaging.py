@@ -92,7 +92,7 @@ async def test_the_wheel_holds_the_page_and_its_libraries(tmp_path: Path) -> Non
     files = [*page.rglob("*"), *languages]
     assert {each.relative_to(ROOT).as_posix() for each in files if each.is_file()} <= names
     licences = {each.relative_to(ROOT).as_posix() for each in page.rglob("LICENSE")}
-    assert len(licences) == 8
+    assert len(licences) == 9
     assert licences <= {name.partition("/licenses/")[2] for name in names}
 
 
