@@ -140,7 +140,7 @@ def _close(iterator: Any, step: asyncio.Future[Any]) -> None:
 
 
 def _in_thread(function: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
-    return asyncio.get_running_loop().run_in_executor(_THREADS, copy_context().run, function, *arguments)
+    return asyncio.get_running_loop().run_in_executor(_THREADS, partial(copy_context().run, function, *arguments))
 
 
 def _wanted(answer: object) -> list[str]:
