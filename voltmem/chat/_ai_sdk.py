@@ -72,7 +72,8 @@ async def _asked(asking: Asking, mine: UserStorage, chat: Chat) -> Feed:
     if asked is None:
         raise HTTPException(422, "There is no question: the messages have none with the role user.")
     question = Message.of(asked)
-    check_question(asking.settings, question)
+    if chat.trigger == "submit-message":
+        check_question(asking.settings, question)
     model = chosen_model(asking, chat.model)
     asking.admit(mine)
     if await mine.get_conversation(chat.id) is None:
