@@ -36,7 +36,7 @@ async def test_files_are_compressed_and_kept_for_good(client: httpx2.AsyncClient
     """A file at its version's address is compressed and kept for good; at another version's it is asked for again."""
     async with client:
         page = (await client.get("/")).text
-        (address,) = re.findall(r'src="(/static/\w{12}/app\.js)"', page)
+        (address,) = re.findall(r'href="(/static/\w{12}/app\.js)"', page)
         for asked, kept in (
             (address, "immutable"),
             ("/static/0123456789ab/app.js", "no-cache"),

@@ -30,6 +30,7 @@ async def test_it_works_in_other_browsers(
         await page.run(f"(document.cookie = 'user={user};path=/')")
         await page.go(f"{served[0]}/")
         await until(page, f"{texts('.row-title')}[0] === 'From before'")
+        await until(page, "document.querySelector('.welcome')")
 
         await page.run("document.querySelector('#composer-text').focus()")
         await page.type("Show me a small Python program", "Enter")

@@ -44,6 +44,7 @@ class VoltmemSidebar extends HTMLElement {
 
   async #start() {
     const shadow = this.attachShadow({ mode: "open" });
+    shadow.addEventListener("click", (event) => this.#clicked(event)); // also on the first rows, which are links already
     await Promise.all(STYLES.map((name) => styled(shadow, name)));
     shadow.append(...(await parts(this.lang)));
     setRoot(shadow); // before the modules below look for their elements
@@ -51,7 +52,6 @@ class VoltmemSidebar extends HTMLElement {
       ["sidebar", "live", "list", "store"].map((name) => import(`./${name}.js`)),
     );
     setNavigate((path) => this.#open(path));
-    shadow.addEventListener("click", (event) => this.#clicked(event));
     listen((conversationId, conversation) => this.#send("voltmem-change", { conversationId, conversation }));
     startSidebar();
     startWatching({ onReady: list.reload });
