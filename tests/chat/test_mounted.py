@@ -107,13 +107,14 @@ async def test_it_shows_nothing_of_what_an_error_says(
     assert shown.title == "Where is my tea"
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
 async def test_a_title_that_fails_leaves_the_answer_and_the_title(
-    storage: PostgresStorage, caplog: pytest.LogCaptureFixture
+    storage: PostgresStorage, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     """If make_title= raises, the answer is complete, and the conversation keeps the title of its question."""
 
     async def title(question: str, answer: str) -> str:
-        raise RuntimeError("no title")
+        raise error("no title")
 
     made = await storage.create_conversation({"user_id": "ada"})
     app = cast(FastAPI, chat.app(storage, answer=lambda messages: "Yes.", user=lambda: "ada", make_title=title))

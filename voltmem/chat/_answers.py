@@ -191,7 +191,7 @@ class Answers:
             if title:
                 # Automatic: it does not replace a title that the user has set meanwhile.
                 await mine.rename_conversation(conversation_id, title, automatic=True)
-        except Exception:  # a model may raise any exception; the conversation has a title
+        except (Exception, SystemExit):  # a model may raise any; the conversation has a title
             logger.exception("make_title= failed")
 
     def _register(self, key: tuple[str, str], writing: Writing, began: asyncio.Future[None]) -> None:

@@ -102,5 +102,5 @@ class Asking:
                 await self.on_feedback(*given)
             else:
                 await asyncio.to_thread(self.on_feedback, *given)
-        except Exception:  # the application may raise any; the rating is stored
+        except (Exception, SystemExit):  # the application may raise any; the rating is stored
             logger.exception("on_feedback= failed")
