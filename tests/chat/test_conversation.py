@@ -118,7 +118,7 @@ async def test_answers_that_are_not_looked_at_take_no_connections(tab: Tab) -> N
             await tab.new_chat()
         await tab.box.fill(f"Please wait, {number}")
         await tab.box.press("Enter")
-        await expect(tab.answers.last).to_have_text("So far so good")
+        await expect(tab.questions).to_have_text([f"Please wait, {number}"])
 
     await tab.page.reload()
     await expect(tab.answers.last).to_have_text("So far so good")

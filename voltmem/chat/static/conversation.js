@@ -379,7 +379,7 @@ async function followed(conversationId, question, send = null, before = null, is
   const onChange = (mine) => {
     const isFirst = current === undefined;
     current = mine;
-    if (!isOpen()) return;
+    if (!isOpen()) return leave(id); // who asked has gone on before the answer began
     if (!isFirst) return nextFrame();
     setBusy(true);
     now();
