@@ -60,6 +60,17 @@ class Tab:
         await expect(self.page.locator("#list .row, #list .list-note").first).to_be_attached()
         await expect(self.page.locator(".message, .welcome").first).to_be_attached()
 
+    async def held(self, address: re.Pattern[str]) -> asyncio.Event:
+        """Hold requests for an address back, until the event is set."""
+        late = asyncio.Event()
+
+        async def answer(route: Route) -> None:
+            await late.wait()
+            await route.continue_()
+
+        await self.page.route(address, answer)
+        return late
+
     async def settled(self) -> None:
         """Wait for the end of animations that have one."""
         await self.page.evaluate(

@@ -27,7 +27,7 @@ def client(storage: PostgresStorage, **options: Any) -> httpx2.AsyncClient:
 async def test_the_routes_of_what_is_switched_off_are_closed(storage: PostgresStorage, feature: str) -> None:
     """A route of a feature that is switched off is not found, a field of one is refused; otherwise both are there."""
     options: dict[str, Any] = {"uploads": ()} if feature == "uploads" else {"without": [feature]}
-    for route in ROUTES[feature]:  # type: ignore[index]
+    for route in ROUTES[feature]:
         method, path, *field = route.split(" ")
         assert any(
             each == path and method in ProblemRoute.methods_of[endpoint]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Header, HTTPException
 
 from tests.chat.conftest import OpenTab
-from tests.chat.tab import Route, expect
+from tests.chat.tab import expect
 from voltmem import PostgresStorage, UserStorage, chat
 from voltmem.chat._first_rows import first_rows
 from voltmem.chat._languages import Offered
@@ -108,13 +107,7 @@ async def test_the_first_list_waits_for_nothing(mine: UserStorage, open_tab: Ope
     item = await mine.create_conversation({"title": TITLE})
     await mine.add_message({"role": "user", "content": "Hello"}, item.id)
     tab = await open_tab()
-    late = asyncio.Event()
-
-    async def answer_late(route: Route) -> None:
-        await late.wait()
-        await route.continue_()
-
-    await tab.page.route(re.compile(r"/app\.js"), answer_late)
+    late = await tab.held(re.compile(r"/app\.js"))
     await tab.page.route(re.compile("/api/"), lambda _: None)  # never answered
     await tab.page.goto(f"{tab.address}/c/{item.id}", wait_until="commit")
     await expect(tab.titles).to_have_text([TITLE])

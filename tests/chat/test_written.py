@@ -239,13 +239,7 @@ async def test_enter_makes_a_line_on_a_touch_screen(open_tab: OpenTab) -> None:
 async def test_what_is_typed_before_the_scripts_are_there_stays(open_tab: OpenTab) -> None:
     """A text in the box when the scripts start stays there; until then, nothing can be sent."""
     tab = await open_tab()
-    late = asyncio.Event()
-
-    async def answer_late(route: Route) -> None:
-        await late.wait()
-        await route.continue_()
-
-    await tab.page.route(re.compile(r"/app\.js"), answer_late)
+    late = await tab.held(re.compile(r"/app\.js"))
     await tab.page.goto(tab.address, wait_until="commit")
     await tab.box.fill("early")
     await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()

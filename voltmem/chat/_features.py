@@ -32,7 +32,7 @@ What without= switches off.
 """
 _NAMES: Final[tuple[Feature, ...]] = get_args(Feature)
 
-ROUTES: Final[Mapping[Feature | Literal["uploads"], Sequence[str]]] = {
+ROUTES: Final[Mapping[str, Sequence[str]]] = {
     "archive": ("POST /conversations/{conversationId}/archive", "PATCH /conversations/{conversationId} archived"),
     "branches": (
         "GET /conversations/{conversationId}/branches",
@@ -92,7 +92,7 @@ class Closed:
         self._routes: dict[str, str] = {}
         self._fields: dict[str, tuple[str, str]] = {}
         for feature in features:
-            for route in ROUTES[feature]:  # type: ignore[index]
+            for route in ROUTES[feature]:
                 method, path, *field = route.split(" ")
                 if field:
                     self._fields[f"{method} {path}"] = field[0], feature
