@@ -43,7 +43,7 @@ window.firstRow = new Promise(resolve => new MutationObserver((_, observer) => {
 SCROLLS: Final = """async ([place, step, last, text]) => {
     const scroller = document.getElementById(place);
     const [found, frame] = [[], () => new Promise(requestAnimationFrame)];
-    new PerformanceObserver(list => found.push(...list.getEntries())).observe({ type: "longtask" });
+    new PerformanceObserver(list => found.push(...list.getEntries())).observe({ type: "longtask", buffered: true });
     const nodes = () => {
         const walker = document.createTreeWalker(document, NodeFilter.SHOW_ALL);
         let count = 1;
@@ -187,6 +187,7 @@ class Through:
 
     async def _scrolled(self) -> dict[str, float]:
         async with opened(self.browser, self.address, self.user) as page:
+            await page.wait_for_load_state()  # the rows are painted before the rest of the page is there
             found: dict[str, float] = await page.evaluate(SCROLLS, [*self.how])
             return found
 

@@ -119,3 +119,21 @@ async def test_the_first_list_waits_for_nothing(mine: UserStorage, open_tab: Ope
     await expect(tab.page.locator("#list .row-menu")).to_have_count(1)
     await expect(tab.titles).to_have_text([TITLE])
     await expect(tab.questions).to_have_text(["Hello"])
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_scripts_wait_for_the_first_rows(mine: UserStorage, open_tab: OpenTab) -> None:
+    """No module is asked for before the rows are painted, which the style sheets are awaited for."""
+    await mine.create_conversation({"title": TITLE})
+    tab = await open_tab()
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+    styles = await tab.held(re.compile(r"/sidebar\.css"))
+    async with tab.page.expect_request(re.compile(r"/start\.js")):
+        await tab.page.goto(tab.address, wait_until="commit")
+    await expect(tab.titles).to_have_text([TITLE])
+    assert "app.js" not in asked
+
+    async with tab.page.expect_request(re.compile(r"/app\.js")):
+        styles.set()
+    await expect(tab.page.locator("#list .row-menu")).to_have_count(1)

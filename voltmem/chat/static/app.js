@@ -42,7 +42,8 @@ function decoded(text) {
   }
 }
 
-document.addEventListener("click", (event) => {
+/** Follow a link of the chat, without leaving the page. */
+function follow(event) {
   const link = event.target.closest("a");
   if (!link || link.target || event.defaultPrevented) return;
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -51,8 +52,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   if (isSkip) return byId("composer-text").focus(); // without a change of the address, where a hash is a message's id
   showHit(link.pathname + link.hash, link.dataset.words);
-});
-addEventListener("popstate", route);
+}
 
 let found = null; // the module that marks words, once it is loaded
 
@@ -88,13 +88,12 @@ function choices({ actionsFor, renameIn }) {
   return item ? actionsFor(item, rename, menuButton) : [];
 }
 
-menuButton.addEventListener("click", () => openMenuOf(menuButton, choices));
-
-listen((id, item) => {
+/** Show what has changed about the open conversation. One that is deleted is left. */
+function hear(id, item) {
   if (id !== conversation.openId()) return;
   if (item && !item.deletedAt) showHead();
   else navigate(base, { replace: true });
-});
+}
 
 // --- events of the server ---------------------------------------------------------------------------------------
 
@@ -150,24 +149,34 @@ function changeTheme() {
   showTheme();
 }
 
-byId("theme").addEventListener("click", changeTheme);
-
 function showLogo() {
   if (settings.logo) document.querySelector(".logo").replaceWith(element("img", { class: "logo", src: settings.logo, alt: "" }));
 }
 
 // --- the start --------------------------------------------------------------------------------------------------
 
-conversation.startConversation({ navigate });
-setNavigate(navigate);
-startSettings();
-showLogo();
-startComposer({ send: conversation.send, stop: conversation.stop, edit: conversation.editLast });
-startDrawer();
-startCommands({ newChat, changeTheme, print, showHit }, () => act(choices));
-showTheme();
-route();
-startSidebar().then(() => Promise.all([import("./palette.js"), import("./chunks.js")])).catch(() => {}); // so that no key is lost that is typed right after ⌘K
-watch();
-focusComposer();
-if (settings.uploads.length) later(import("./attachments.js"), useAttachments);
+/** Start the page: the conversation, and in a task of its own the sidebar. */
+export function start() {
+  document.addEventListener("click", follow);
+  addEventListener("popstate", route);
+  menuButton.addEventListener("click", () => openMenuOf(menuButton, choices));
+  byId("theme").addEventListener("click", changeTheme);
+  listen(hear);
+  conversation.startConversation({ navigate });
+  setNavigate(navigate);
+  startSettings();
+  showLogo();
+  startComposer({ send: conversation.send, stop: conversation.stop, edit: conversation.editLast });
+  startDrawer();
+  startCommands({ newChat, changeTheme, print, showHit }, () => act(choices));
+  showTheme();
+  route();
+  focusComposer();
+  setTimeout(startRest);
+}
+
+function startRest() {
+  startSidebar().then(() => Promise.all([import("./palette.js"), import("./chunks.js")])).catch(() => {}); // so that no key is lost that is typed right after ⌘K
+  watch();
+  if (settings.uploads.length) later(import("./attachments.js"), useAttachments);
+}
