@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 from tests.benchmarks._bench import Bench
 from tests.benchmarks._measure import Bound, Side
-from tests.benchmarks.search import MESSAGES, say
+from tests.benchmarks.search import MESSAGES, add_somewhere, say
 from tests.benchmarks.sidebar import fill
 from tests.checkout import ROOT
 from tests.dialogues import HAS_REAL, REAL
@@ -96,6 +96,7 @@ async def run(bench: Bench) -> None:
         await both.upgrade_schema()
         await embed_at_random(bench)
         await recalling(bench, texts, both, "recall by words and vectors")
+        await adding(bench, texts, both)
 
 
 # --- what is found ------------------------------------------------------------------------------------------------
@@ -361,3 +362,18 @@ async def recalling(bench: Bench, texts: Sequence[str], storage: PostgresStorage
             allowed,
             bound=Bound("at most", 1),
         )
+
+
+async def adding(bench: Bench, texts: Sequence[str], both: PostgresStorage) -> None:
+    """Measure add_message() with vectors, which it makes none of, against words alone."""
+    users = max(1, bench.rows // OF_ONE_USER)
+    words_alone = bench.storage(search=True, storage_limit=None)
+    await bench.compare(
+        f"add_message alone, with vectors, {bench.rows * MESSAGES:,} messages",
+        "with words alone",
+        "ms",
+        bench.latency(add_somewhere(bench, texts, users, both), 1_000),
+        bench.latency(add_somewhere(bench, texts, users, words_alone), 1_000),
+        bound=Bound("at most", 1.1),
+        adds=1,
+    )

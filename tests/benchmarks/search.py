@@ -9,9 +9,10 @@ from itertools import count
 from typing import Final
 
 from tests.benchmarks._bench import Bench
-from tests.benchmarks._measure import Bound, Side
+from tests.benchmarks._measure import Bound, Call, Side
 from tests.benchmarks.sidebar import OF_ONE_USER, fill
 from tests.dialogues import HAS_REAL, REAL
+from voltmem import PostgresStorage
 from voltmem._areas.words import vector, words
 
 MESSAGES: Final = 10
@@ -137,15 +138,9 @@ async def listing(bench: Bench) -> None:
 
 async def adding(bench: Bench, texts: Sequence[str]) -> None:
     """Measure add_message with the search on and off, in the same tables."""
-    indexed, plain, users = bench.storage(search=True), bench.storage(), users_of(bench)
-
-    def add(number: int, *, search: bool) -> Awaitable[object]:
-        place = next(_numbers) * 7919 % bench.rows + 1
-        message = {"role": "user", "content": texts[place % len(texts)]}
-        storage = indexed if search else plain
-        return storage.add_message(message, f"user-{place % users}", f"conversation-{place}")
-
-    with_search, without = partial(add, search=True), partial(add, search=False)
+    users = users_of(bench)
+    with_search = add_somewhere(bench, texts, users, bench.storage(search=True))
+    without = add_somewhere(bench, texts, users, bench.storage())
     among = f"{bench.rows * MESSAGES:,} messages"
     await bench.compare(
         f"add_message alone, search=True, {among}",
@@ -165,6 +160,17 @@ async def adding(bench: Bench, texts: Sequence[str]) -> None:
         bound=Bound("at least", 0.8),
         adds=1,
     )
+
+
+def add_somewhere(bench: Bench, texts: Sequence[str], users: int, storage: PostgresStorage) -> Call:
+    """Return the call that adds a message to a conversation of one of so many users, each time to another one."""
+
+    def add(_: int) -> Awaitable[object]:
+        place = next(_numbers) * 7919 % bench.rows + 1
+        message = {"role": "user", "content": texts[place % len(texts)]}
+        return storage.add_message(message, f"user-{place % users}", f"conversation-{place}")
+
+    return add
 
 
 def users_of(bench: Bench) -> int:

@@ -30,7 +30,7 @@ _LONGEST: Final = 12
 """Words of the text that are looked for: the longest, which are rarer than others."""
 _RAREST: Final = 8
 """Words of these that count: the rarest."""
-SEEDS: Final = 20
+SEEDS: Final = 10
 """Messages whose neighbours are read: those whose own words fit best."""
 _OF_TOOLS: Final = 0.1
 """The weight of a word in a tool's call or result, as in the search."""
