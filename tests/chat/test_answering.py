@@ -191,6 +191,16 @@ async def test_answer_that_exits_ends_no_server(storage: PostgresStorage) -> Non
         await said(answer, storage)
 
 
+async def test_answer_that_takes_the_next_of_nothing_fails(storage: PostgresStorage) -> None:
+    """StopIteration, which next() raises, is an error as any other; a thread would never hand it over."""
+
+    def answer(message: Message) -> str:
+        return next(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(said(answer, storage), PATIENCE)
+
+
 @pytest.mark.parametrize("given", [None, "", [], ["", ""]])
 async def test_answer_that_has_nothing_to_say_is_an_error(storage: PostgresStorage, given: Any) -> None:
     """A function that forgets its "return" would leave a question without an answer, and nobody would know why."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any, cast
 
 import httpx2
@@ -130,6 +131,50 @@ async def test_a_title_that_fails_leaves_the_answer_and_the_title(
     shown = await storage.get_conversation(made.id)
     assert shown is not None
     assert shown.title == "Is there tea"
+
+
+class Called:
+    """Notes what it is called with, in each way in which a function may be given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[object, ...]] = []
+
+    def plain(self, *given: object) -> str:
+        assert threading.current_thread() is not threading.main_thread()
+        self.given.append(given)
+        return "Tea, of course."
+
+    async def asynchronous(self, *given: object) -> str:
+        assert threading.current_thread() is threading.main_thread()
+        self.given.append(given)
+        return "Tea, of course."
+
+    __call__ = asynchronous
+
+
+@pytest.mark.parametrize("way", ["plain", "asynchronous", "__call__"])
+async def test_callbacks_may_be_any_function(storage: PostgresStorage, way: str) -> None:
+    """make_title= and on_feedback= are functions, plain or not, or objects; plain ones run in a thread."""
+    title, feedback = Called(), Called()
+    given: list[Any] = [each if way == "__call__" else getattr(each, way) for each in (title, feedback)]
+    made = await storage.create_conversation({"user_id": "ada"})
+    app = chat.app(
+        storage, answer=lambda messages: "Yes.", user=lambda: "ada", make_title=given[0], on_feedback=given[1]
+    )
+    async with (
+        cast(FastAPI, app).router.lifespan_context(app),  # whose end waits for the title
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api") as client,
+    ):
+        await client.post("/chat", json={"conversationId": made.id, "messageId": "m1", "text": "Is there tea?"})
+        answer = (await storage.get_messages("ada", made.id))[-1]
+        rated = await client.put(f"/chat/{made.id}/answers/{answer.id}/feedback", json={"type": "positive"})
+
+    assert rated.status_code == 204
+    assert title.given == [("Is there tea?", "Yes.")]
+    assert feedback.given == [("ada", made.id, answer.id, "positive")]
+    shown = await storage.get_conversation(made.id)
+    assert shown is not None
+    assert shown.title == "Tea, of course"
 
 
 @pytest.mark.parametrize("signed_in", [None, ""])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from inspect import Parameter
@@ -15,6 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 from voltmem._user import UserStorage
 from voltmem._values import short_repr
 from voltmem.chat._agents import Agent, asking
+from voltmem.chat._calling import call, in_thread
 from voltmem.chat._context import Context
 from voltmem.chat._parts import PARTS, File, Part, ToolCall, ToolInput, ToolResult, Waiting, media_type
 from voltmem.errors import InvalidInputError, InvalidOptionError
@@ -27,8 +26,6 @@ Answer: TypeAlias = Callable[..., Said | Awaitable[Said]]
 
 _ARGUMENTS: Final = ("messages", "message", "history", "context")
 _END: Final = object()
-# Of their own, since some block for long, also after "stop", and the loop's usual ones are few: six on two cores.
-_THREADS: Final = ThreadPoolExecutor(256, "voltmem: answer=")
 
 
 class Answering:
@@ -57,7 +54,7 @@ class Answering:
         given = {"messages": [*messages], "message": messages[-1], "history": [*messages[:-1]], "context": context}
         is_empty, waits = True, set[str]()
         try:
-            made = await self._called({name: given[name] for name in self._wanted})
+            made = await call(self._answer, **{name: given[name] for name in self._wanted})
             if isinstance(made, str | bytes | Mapping) or not isinstance(made, AsyncIterable | Iterable):
                 made = [] if made is None else [made]
             async for part in _each(made):
@@ -87,14 +84,6 @@ class Answering:
         if is_empty:
             raise InvalidInputError("answer= returned nothing: return a text, or yield pieces of one")
 
-    async def _called(self, arguments: dict[str, Any]) -> Any:
-        answer = self._answer
-        if _is_plain(answer):
-            made = await _in_thread(partial(answer, **arguments))
-        else:
-            made = answer(**arguments)
-        return await made if inspect.isawaitable(made) else made
-
 
 async def _stored(file: File, mine: UserStorage) -> File:
     """Store the bytes of a file. Returns the file with its address in their place."""
@@ -102,13 +91,6 @@ async def _stored(file: File, mine: UserStorage) -> File:
         return file
     stored = await mine.put_file(file.content)
     return replace(file, content=b"", media_type=media_type(file), url=stored.url)
-
-
-def _is_plain(answer: Answer) -> bool:
-    """Return whether a call of the function may block."""
-    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
-    candidates = (answer, getattr(answer, "__call__", None))  # noqa: B004 - an object with such a method is one, too
-    return not any(kind(each) for kind in kinds for each in candidates)
 
 
 async def _each(made: Any) -> AsyncIterator[Any]:
@@ -121,7 +103,7 @@ async def _each(made: Any) -> AsyncIterator[Any]:
     try:
         while True:
             # StopIteration cannot be raised into a coroutine.
-            following = _in_thread(next, iterator, _END)
+            following = in_thread(next, iterator, _END)
             if (piece := await asyncio.shield(following)) is _END:
                 following = None
                 return
@@ -136,11 +118,7 @@ def _close(iterator: Any, step: asyncio.Future[Any]) -> None:
     """Close a generator after its last step, in a thread: what it holds may block."""
     if not step.cancelled():
         step.exception()  # nobody reads on, so nobody else asks for it
-    _in_thread(iterator.close)
-
-
-def _in_thread(function: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
-    return asyncio.get_running_loop().run_in_executor(_THREADS, partial(copy_context().run, function, *arguments))
+    in_thread(iterator.close)
 
 
 def _wanted(answer: object) -> list[str]:

@@ -16,6 +16,7 @@ from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage, access_of
 from voltmem.chat._answering import Answering
 from voltmem.chat._approval import Decided, decisions_of, waiting_answer
+from voltmem.chat._calling import call
 from voltmem.chat._feeds import Feed
 from voltmem.chat._orphans import settle
 from voltmem.chat._settings import check_callback
@@ -26,7 +27,7 @@ from voltmem.errors import InvalidInputError, LeaseHeldError, MessageNotFoundErr
 from voltmem.models import Message
 from voltmem.storage import PostgresStorage
 
-MakeTitle: TypeAlias = Callable[[str, str], Awaitable[str]]
+MakeTitle: TypeAlias = Callable[[str, str], Awaitable[str] | str]
 """Returns the title of a conversation that begins with this question and answer."""
 
 AT_THE_END: Final = ""
@@ -187,7 +188,7 @@ class Answers:
         self, make: MakeTitle, mine: UserStorage, conversation_id: str, question: Message, answer: Message
     ) -> None:
         try:
-            title = shortened(await make(question.text, answer.text))
+            title = shortened(await call(make, question.text, answer.text))
             if title:
                 # Automatic: it does not replace a title that the user has set meanwhile.
                 await mine.rename_conversation(conversation_id, title, automatic=True)

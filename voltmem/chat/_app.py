@@ -74,7 +74,8 @@ def app(
             LangChain, the OpenAI Agents SDK or Pydantic AI, as it is.
         user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
             string, or raises an HTTPException with status 401.
-        make_title: Returns a better title than the beginning of the first question, from the question and its answer.
+        make_title: Returns a better title than the beginning of the first question, from the question and its answer. A
+            plain function runs in a thread.
         title: The name of the chat, on the page and in the browser's tab.
         logo: The path of a picture beside it, on this server.
         accent: The colour of buttons and links, such as ``"#0f6a4c"``; the dark theme gets a lighter one of it.
@@ -84,8 +85,8 @@ def app(
         max_file_bytes: The size of the largest of them.
         answers_per_minute: How many answers a user may ask for in a minute, in this process; None: any number.
         on_feedback: Called with the user's id, the conversation's id, the answer's id and ``"positive"``,
-            ``"negative"`` or None when somebody rates an answer. The answer's metadata has it as
-            ``{"feedback": {"type": "positive"}}``.
+            ``"negative"`` or None when somebody rates an answer. A plain function runs in a thread. The answer's
+            metadata has the rating as ``{"feedback": {"type": "positive"}}``.
         without: What the chat is without, such as ``["sharing", "export"]``: neither on the page nor over HTTP. See
             ``Feature``. Files are switched off by ``uploads=()``, and the choice of a model by naming one only.
         languages: Texts in other languages, or other texts in one of the page's own, which are Arabic, English,

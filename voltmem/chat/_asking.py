@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage
 from voltmem._values import JsonObject, short_repr
 from voltmem.chat._answers import Answers
+from voltmem.chat._calling import call
 from voltmem.chat._settings import Settings, check_callback
 from voltmem.errors import InvalidOptionError
 
@@ -96,11 +95,7 @@ class Asking:
         await mine.merge_message_metadata({"feedback": feedback}, conversation_id, answer_id)
         if self.on_feedback is None:
             return
-        given = mine.user_id, conversation_id, answer_id, rating
         try:
-            if inspect.iscoroutinefunction(self.on_feedback):
-                await self.on_feedback(*given)
-            else:
-                await asyncio.to_thread(self.on_feedback, *given)
+            await call(self.on_feedback, mine.user_id, conversation_id, answer_id, rating)
         except (Exception, SystemExit):  # the application may raise any; the rating is stored
             logger.exception("on_feedback= failed")
