@@ -15,7 +15,7 @@ from voltmem._user import UserStorage
 from voltmem._values import JsonObject
 from voltmem.chat._asking import Asking
 from voltmem.chat._feeds import Feed
-from voltmem.chat._routes import check_question, chosen_model, event_of, one_at_a_time, streamed
+from voltmem.chat._routes import check_question, chosen_model, event_of, refusals, streamed
 from voltmem.models import Message
 from voltmem.web._bodies import Given
 from voltmem.web._payloads import Body, ConversationId, NewId
@@ -75,11 +75,11 @@ async def _asked(asking: Asking, mine: UserStorage, chat: Chat) -> Feed:
     if chat.trigger == "submit-message":
         check_question(asking.settings, question)
     model = chosen_model(asking, chat.model)
-    asking.admit(mine)
-    if await mine.get_conversation(chat.id) is None:
-        check_chosen_id(chat.id)
-        await mine.ensure_conversation({"id": chat.id})
-    with one_at_a_time():
+    with refusals():
+        if await mine.get_conversation(chat.id) is None:
+            check_chosen_id(chat.id)
+            asking.answers.pace.check(mine.user_id)  # before there is a conversation without a question
+            await mine.ensure_conversation({"id": chat.id})
         if chat.trigger == "regenerate-message":
             await asking.check_again(mine, chat.id, question.id)
             return await asking.answers.ask_again(mine, chat.id, question.id, model=model)

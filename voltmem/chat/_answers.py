@@ -19,6 +19,7 @@ from voltmem.chat._approval import Decided, decisions_of, waiting_answer
 from voltmem.chat._calling import call
 from voltmem.chat._feeds import Feed
 from voltmem.chat._orphans import settle
+from voltmem.chat._pace import Pace
 from voltmem.chat._settings import check_callback
 from voltmem.chat._titles import shortened, title_of
 from voltmem.chat._watching import Watching
@@ -48,10 +49,18 @@ class UnderWayError(Exception):
 class Answers:
     """The answers of one chat in this process, and those of other processes that somebody here follows."""
 
-    def __init__(self, storage: PostgresStorage, answering: Answering, title: MakeTitle | None = None) -> None:
+    def __init__(
+        self,
+        storage: PostgresStorage,
+        answering: Answering,
+        title: MakeTitle | None = None,
+        pace: Pace | None = None,
+    ) -> None:
         check_callback("make_title", title)
         self._answering = answering
         self._title = title
+        self.pace = pace or Pace()
+        """How many answers a user may begin. Those that are joined are not counted, nor those that did not begin."""
         self._written: dict[tuple[str, str], Writing] = {}
         self._tasks: dict[asyncio.Task[None], Writing] = {}
         self._watched: dict[tuple[str, str, str], tuple[Feed, asyncio.Task[None]]] = {}
@@ -81,6 +90,7 @@ class Answers:
 
         Raises:
             UnderWayError: Another question is being answered.
+            TooManyAnswersError: The user has to wait.
             InvalidInputError: Another message, or another text, has the question's id.
         """
         stored = await mine.get_message(conversation_id, question.id)
@@ -132,6 +142,7 @@ class Answers:
 
         Raises:
             NotWaitingError: The answer does not wait for approval, or not any more.
+            TooManyAnswersError: The user has to wait: what goes on is counted as an answer that begins.
             InvalidInputError: A call that waits is not decided, or another one is.
         """
         message, answer = await waiting_answer(mine, self._rows(mine), conversation_id, answer_id)
@@ -154,11 +165,14 @@ class Answers:
         goes_on: GoesOn | None = None,
     ) -> Feed:
         for _ in range(_TRIES):
+            take_back = self.pace.count(mine.user_id)
             writing = Writing(mine, conversation_id, question_id, prepare, self._answering, model, goes_on)
             task = asyncio.create_task(self._write(mine, conversation_id, writing))
             self._tasks[task] = writing
             task.add_done_callback(self._tasks.pop)
-            writing.began.add_done_callback(partial(self._register, (mine.user_id, conversation_id), writing))
+            writing.began.add_done_callback(
+                partial(self._register, (mine.user_id, conversation_id), writing, take_back)
+            )
             try:
                 # An answer that has begun goes on when the caller goes away.
                 await asyncio.shield(writing.began)
@@ -195,8 +209,12 @@ class Answers:
         except (Exception, SystemExit):  # a model may raise any; the conversation has a title
             logger.exception("make_title= failed")
 
-    def _register(self, key: tuple[str, str], writing: Writing, began: asyncio.Future[None]) -> None:
-        if not began.cancelled() and began.exception() is None:
+    def _register(
+        self, key: tuple[str, str], writing: Writing, take_back: Callable[[], None], began: asyncio.Future[None]
+    ) -> None:
+        if began.cancelled() or began.exception() is not None:
+            take_back()
+        else:
             self._written[key] = writing
 
     # --- joining --------------------------------------------------------------------------------------------------

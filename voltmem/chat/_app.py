@@ -24,11 +24,12 @@ from voltmem.chat._agents import Agent
 from voltmem.chat._ai_sdk import ai_sdk_routes
 from voltmem.chat._answering import Answer, Answering
 from voltmem.chat._answers import Answers, MakeTitle
-from voltmem.chat._asking import Asking, OnFeedback, pace_of
+from voltmem.chat._asking import Asking, OnFeedback
 from voltmem.chat._assets import assets
 from voltmem.chat._events import event_routes
 from voltmem.chat._features import Closed, Feature, check_features
 from voltmem.chat._languages import Languages, Offered
+from voltmem.chat._pace import Pace
 from voltmem.chat._pages import page_routes
 from voltmem.chat._routes import answer_routes, chat_routes
 from voltmem.chat._settings import Settings
@@ -83,7 +84,8 @@ def app(
         models: The names of what answers. Of several, the user chooses one, which is ``context.model``.
         uploads: The media types of files that a question may have; none: it has no files.
         max_file_bytes: The size of the largest of them.
-        answers_per_minute: How many answers a user may ask for in a minute, in this process; None: any number.
+        answers_per_minute: How many answers a user may begin in a minute, in this process; None: any number. One that
+            goes on after a decision about its calls counts again. A question that is refused does not count.
         on_feedback: Called with the user's id, the conversation's id, the answer's id and ``"positive"``,
             ``"negative"`` or None when somebody rates an answer. A plain function runs in a thread. The answer's
             metadata has the rating as ``{"feedback": {"type": "positive"}}``.
@@ -105,8 +107,8 @@ def app(
     settings = Settings(title, logo, accent, suggestions, models, uploads, max_file_bytes, check_features(without))
     closed = Closed([*settings.without, *([] if uploads else ["uploads"])])
     offered = Offered(languages)
-    answers = Answers(storage, Answering(answer), make_title)
-    asking = Asking(answers, settings, pace_of(answers_per_minute), on_feedback)
+    answers = Answers(storage, Answering(answer), make_title, Pace(answers_per_minute))
+    asking = Asking(answers, settings, on_feedback)
 
     made = FastAPI(
         title="voltmem chat", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=_ending(answers)

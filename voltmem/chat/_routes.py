@@ -19,6 +19,7 @@ from voltmem.chat._answers import AT_THE_END, UnderWayError
 from voltmem.chat._approval import NotWaitingError
 from voltmem.chat._asking import Asking, Rating
 from voltmem.chat._feeds import Feed
+from voltmem.chat._pace import TooManyAnswersError
 from voltmem.chat._settings import Settings
 from voltmem.errors import InvalidOptionError, StorageClosedError
 from voltmem.models import Message
@@ -116,7 +117,7 @@ def chat_routes(asking: Asking, cap: Cap) -> APIRouter:
         verdicts: Given[Verdicts],
     ) -> Response:
         decided = {each.call_id: (each.is_approved, each.reason) for each in verdicts.decisions}
-        with one_at_a_time():
+        with refusals():
             feed = await answers.decide(mine, conversation_id, answer_id, decided)
         return await streamed(cap, mine.user_id, _events(feed, 0, request))
 
@@ -149,8 +150,7 @@ def answer_routes(asking: Asking) -> APIRouter:
 
 async def _asked(asking: Asking, mine: UserStorage, question: Question) -> Feed:
     model = chosen_model(asking, question.model)
-    asking.admit(mine)
-    with one_at_a_time():
+    with refusals():
         if question.text is None:
             await asking.check_again(mine, question.conversation_id, question.message_id)
             return await asking.answers.ask_again(mine, question.conversation_id, question.message_id, model=model)
@@ -196,7 +196,8 @@ def _content(text: str, files: Sequence[Attached]) -> JsonValue:
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def refusals() -> Iterator[None]:
+    """Raise what refuses an answer as an HTTPException: 409 if it cannot begin now, 429 if too many have begun."""
     try:
         yield
     except NotWaitingError as error:
@@ -204,6 +205,8 @@ def one_at_a_time() -> Iterator[None]:
     except UnderWayError as error:
         detail = "An answer is under way in this conversation: stop it, or wait for its end."
         raise HTTPException(409, detail) from error
+    except TooManyAnswersError as error:
+        raise HTTPException(429, str(error), {"Retry-After": str(error.seconds)}) from error
 
 
 def _place(event_id: str | None) -> tuple[str | None, int]:
