@@ -117,6 +117,15 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=_port, default=8765, help="the port, or a free one if it is in use (default: %(default)s)"
     )
+    parser.add_argument(
+        "--languages",
+        action="append",
+        type=_language,
+        default=[],
+        metavar="TAG=FILE",
+        help="a JSON file with the page's texts in a language, such as nl=texts/nl.json, or with other texts in one of "
+        "its own; nothing after the =: the page is not in this language; may be given several times",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
 
@@ -129,6 +138,14 @@ def _add_embed(parser: argparse.ArgumentParser) -> None:
         help="the Recall of your application, or a function that returns it, such as voltmem.embedders:local_recall",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="embed at most N messages (default: all)")
+
+
+def _language(word: str) -> tuple[str, str | None]:
+    """Return a tag, and the path of its texts. A ValueError is an invalid argument."""
+    tag, equals, path = word.partition("=")
+    if not equals:
+        raise ValueError(word)
+    return tag, path or None
 
 
 def _port(word: str) -> int:
@@ -385,6 +402,7 @@ async def _chat(arguments: argparse.Namespace) -> int:
             arguments.port,
             models=models,
             suggestions=suggestions,
+            languages=dict(arguments.languages),
             opens_browser=not arguments.no_browser,
         )
     return DONE

@@ -20,6 +20,7 @@ from httpx2 import AsyncClient
 
 from tests.checkout import ROOT
 from tests.dialogues import Dialogues, with_dialogues
+from voltmem.__main__ import main
 
 
 @asynccontextmanager
@@ -95,6 +96,23 @@ async def test_the_command_line_serves_a_function(database: str, tmp_path: Path,
 
     assert '"status":"complete"' in events
     assert ('"delta":"You ' in events) == bool(given)
+
+
+async def test_the_command_line_adds_and_leaves_out_languages(database: str, tmp_path: Path) -> None:
+    """--languages gives a language the texts of a file, or leaves it out; a word without = is an invalid argument."""
+    (tmp_path / "nl.json").write_text('{"New chat": "Nieuwe chat"}')
+    program = ("voltmem", "chat", "--languages", "nl=nl.json", "--languages", "de=")
+
+    async with started(database, program=program, folder=tmp_path) as (_, address), AsyncClient(timeout=30) as client:
+        pages = [
+            (await client.get(address, headers={"Accept-Language": wanted})).text
+            for wanted in ("nl", "fr", "de;q=0.9, es;q=0.1")
+        ]
+
+    assert [re.findall('<html lang="(.*?)"', page) for page in pages] == [["nl"], ["fr"], ["es"]]
+    assert "Nieuwe chat" in pages[0]
+    with pytest.raises(SystemExit, match="2"):
+        await asyncio.to_thread(main, ["chat", "--languages", "nl.json"])
 
 
 async def test_it_is_filled_once(database: str, tmp_path: Path) -> None:

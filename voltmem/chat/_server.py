@@ -14,6 +14,7 @@ from voltmem.chat._agents import Agent
 from voltmem.chat._answering import Answer
 from voltmem.chat._answers import MakeTitle
 from voltmem.chat._app import app
+from voltmem.chat._languages import Languages
 from voltmem.errors import MissingExtraError
 from voltmem.storage import PostgresStorage
 
@@ -39,10 +40,20 @@ async def serve(
     models: Sequence[str] = (),
     suggestions: Sequence[str] = (),
     make_title: MakeTitle | None = None,
+    languages: Languages | None = None,
     opens_browser: bool = True,
 ) -> None:
     """Serve the chat until Ctrl-C, on this port or a free one. The caller has opened the storage."""
-    made = app(storage, answer, you, make_title=make_title, models=models, suggestions=suggestions, allowed_hosts=_OWN)
+    made = app(
+        storage,
+        answer,
+        you,
+        make_title=make_title,
+        suggestions=suggestions,
+        models=models,
+        languages=languages,
+        allowed_hosts=_OWN,
+    )
     with listening(port) as listener:
         address = f"http://{HOST}:{listener.getsockname()[1]}/"
         # Event streams never end by themselves. On Ctrl-C they are given one second.
