@@ -14,7 +14,7 @@ from tests.across.writers import client
 from tests.node import node
 from voltmem import NativeMemory, PostgresStorage
 from voltmem._values import JsonObject
-from voltmem.parts.ai_sdk import ABANDONED
+from voltmem.parts._front_ends import ABANDONED
 
 
 async def ui_messages(storage: PostgresStorage) -> JsonValue:

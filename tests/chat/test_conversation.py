@@ -350,6 +350,46 @@ async def test_a_person_decides_about_calls(tab: Tab, mine: UserStorage) -> None
     assert len(await mine.get_messages(tab.id)) == 2
 
 
+async def test_a_call_that_nobody_decides_about_is_not_called(tab: Tab, open_tab: OpenTab) -> None:
+    """Once something else is asked, a call that waits says that nobody decided: at once, elsewhere, and reloaded."""
+    undecided = ["Did not call delete: nobody decided"] * 2
+    late = await tab.held(re.compile("/answers$"))  # the answer itself says that it waits
+    await tab.ask("Please delete both")
+    summaries = tab.answers.first.locator(".tool summary")
+    await expect(tab.page.get_by_role("button", name="Allow delete")).to_have_count(2)
+    await expect(summaries).to_have_text(["Asks to call delete"] * 2)
+    late.set()
+    other = await open_tab(f"/c/{tab.id}")
+    await expect(other.page.get_by_role("button", name="Allow delete")).to_have_count(2)
+
+    await tab.ask("A name, please")
+
+    for each in (tab, other):
+        await expect(each.answers.first.locator(".tool summary")).to_have_text(undecided)
+        await expect(each.page.locator(".approval")).to_have_count(0)
+    await tab.page.reload()
+    await expect(summaries).to_have_text(undecided)
+    await expect(tab.answers.first.locator(".tool pre")).to_have_count(2)  # the inputs, and nothing that failed
+
+
+async def test_only_the_answer_that_waits_asks(tab: Tab) -> None:
+    """Answered again, a question asks about the calls of its new answer only; the version before it was not called."""
+    await tab.ask("Please delete both")
+    allow, summaries = tab.page.get_by_role("button", name="Allow delete"), tab.answers.locator(".tool summary")
+    await expect(allow).to_have_count(2)
+
+    await tab.act(tab.answers.first, "Answer again")
+    await expect(tab.page.get_by_text("2/2")).to_be_visible()
+    await expect(allow).to_have_count(2)
+    await tab.act(tab.answers.first, "Previous version")
+    await expect(summaries).to_have_text(["Did not call delete: nobody decided"] * 2)
+    await expect(allow).to_have_count(0)
+
+    await tab.act(tab.answers.first, "Next version")
+    await expect(summaries).to_have_text(["Asks to call delete"] * 2)
+    await expect(allow).to_have_count(2)
+
+
 async def test_another_users_conversation_is_not_there(tab: Tab, open_tab: OpenTab) -> None:
     """Another user's conversation can be neither read nor written to: it looks missing."""
     await tab.ask("A name, please")

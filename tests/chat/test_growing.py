@@ -16,7 +16,7 @@ from voltmem.chat import File, Part, Reasoning, Source, Text, ToolCall, ToolInpu
 from voltmem.chat._growing import Growing
 from voltmem.chat._parts import Waiting
 from voltmem.parts import to_ui_messages
-from voltmem.parts.ai_sdk import ABANDONED
+from voltmem.parts._front_ends import ABANDONED
 
 URL: Final = f"voltmem:file/{'0' * 64}"
 BEGIN: Final[JsonObject] = {"type": "start", "messageId": "a1"}

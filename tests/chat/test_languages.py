@@ -16,6 +16,7 @@ import pytest
 from tests.chat.test_assets import STATIC, without_comments
 from voltmem import InvalidOptionError, PostgresStorage, chat
 from voltmem.chat._languages import Language, Offered
+from voltmem.parts._front_ends import UNDECIDED
 
 FILES = {file.stem: file for file in (STATIC.parent / "languages").glob("*.json")}
 TEXT = r'"((?:[^"\\]|\\.)*)"'
@@ -31,8 +32,11 @@ CATEGORIES = {
     "ar": {"zero", "one", "two", "few", "many", "other"},
 }
 """https://www.unicode.org/cldr/charts/latest/supplemental/language_plural_rules.html"""
-# Names of keys, and other words between quotes that nobody reads. What else begins as a sentence does is a text.
-NO_TEXTS = re.compile("Arrow|Delete|End|Enter|Esc|Escape|Files|Home|Infinity|Mod|Shift|Space|Tab")
+# Names of keys, and other words between quotes that nobody reads: by one, a call is known that nobody decided about.
+# What else begins as a sentence does is a text.
+NO_TEXTS = re.compile(
+    f"Arrow|Delete|End|Enter|Esc|Escape|Files|Home|Infinity|Mod|Shift|Space|Tab|{re.escape(UNDECIDED)}"
+)
 
 
 @cache

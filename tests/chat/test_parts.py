@@ -63,7 +63,7 @@ async def shown(mine: UserStorage, tab: Tab, messages: list[dict[str, Any]]) -> 
 
 
 async def test_each_state_of_a_call_is_shown(tab: Tab, mine: UserStorage) -> None:
-    """A call that failed, was denied, waits for somebody, or was passed over says so, with the reason."""
+    """A call that failed, was denied, that nobody has decided about, or was passed over says so, with the reason."""
 
     def call(name: str, state: str, **more: JsonValue) -> dict[str, JsonValue]:
         return {"type": f"tool-{name}", "toolCallId": name, "state": state, "input": {"city": "Oslo"}, **more}
@@ -82,7 +82,7 @@ async def test_each_state_of_a_call_is_shown(tab: Tab, mine: UserStorage) -> Non
 
     tools = tab.page.locator(".tool summary")
     await expect(tools).to_have_text(
-        ["Failed to call d", "Failed to call a", "Was not allowed to call b", "Asks to call c"]
+        ["Failed to call d", "Failed to call a", "Was not allowed to call b", "Did not call c: nobody decided"]
     )
     for text in ("It broke.", "Too late."):
         await tools.nth(1 if text == "It broke." else 2).click()

@@ -19,6 +19,7 @@ from voltmem.parts import (
     Text,
     ToolCall,
     ToolResult,
+    assistant_ui,
     plain,
     system_prompt,
     to_anthropic,
@@ -26,6 +27,8 @@ from voltmem.parts import (
     to_responses,
     to_ui_messages,
 )
+from voltmem.parts._front_ends import ABANDONED, UNDECIDED
+from voltmem.parts._settled import settle
 
 LEGAL: Final = re.compile("[a-zA-Z0-9_-]{1,64}")
 
@@ -255,6 +258,21 @@ def test_to_ui_messages_show_an_abandoned_call_as_failed() -> None:
 
     assert [part.get("state") for part in running["parts"]] == [None, "input-available"]  # type: ignore[union-attr]
     assert [part.get("state") for part in passed["parts"]] == [None, "output-error"]  # type: ignore[union-attr]
+
+
+def test_front_ends_are_told_that_nobody_decided_about_a_call() -> None:
+    """A call that waits for approval is passed over without one: it was not made, and says so in each front end."""
+    asked = message("assistant", [ToolCall("k1", "rm", {}, "waiting"), ToolCall("k2", "slow", {})])
+    later = Message(role="user", content="And now?")
+    payload = to_ui_messages([asked])[0]
+    as_ui = NativeMessage(role="assistant", content="", format="ai-sdk/v7", payload=payload)
+
+    for each in (asked, as_ui):
+        parts: Any = to_ui_messages([each, later])[0]["parts"]
+        assert [part["errorText"] for part in parts] == [UNDECIDED, ABANDONED]
+        assert not any("approval" in part for part in parts)
+        content: Any = assistant_ui.write(settle([each, later]))[0]["content"]
+        assert [part["result"] for part in content] == [UNDECIDED, ABANDONED]
 
 
 def test_to_ui_messages_keep_a_dynamic_tool_dynamic() -> None:

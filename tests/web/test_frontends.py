@@ -17,7 +17,7 @@ from voltmem._values import JsonObject
 from voltmem.errors import DatabaseTimeoutError
 from voltmem.models import NativeMessage
 from voltmem.parts import to_ui_messages
-from voltmem.parts.ai_sdk import ABANDONED
+from voltmem.parts._front_ends import ABANDONED
 from voltmem.web._ui_messages import native_message
 
 TEXT = {"type": "text", "text": "Why won't it rise?"}

@@ -12,7 +12,7 @@ from tests.web.test_frontends import get
 from voltmem import NativeMemory, PostgresStorage
 from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
-from voltmem.parts.ai_sdk import ABANDONED
+from voltmem.parts._front_ends import ABANDONED
 from voltmem.web._sent_back import is_copy
 
 FORMATS: Final = ("ai-sdk/v6", "aui/v0")

@@ -35,8 +35,8 @@ from voltmem.chat._parts import (
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
 from voltmem.parts import plain
+from voltmem.parts._front_ends import ABANDONED
 from voltmem.parts._types import object_of, string
-from voltmem.parts.ai_sdk import ABANDONED
 
 _Kind = Literal["text", "reasoning"]
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from pydantic import JsonValue
 
 from voltmem.parts._steps import ReadableT, Settled
 from voltmem.parts._types import JsonObject, ToolCall, ToolResult, object_of, string
 
+ABANDONED: Final = "The call was abandoned: it has no result."
+UNDECIDED: Final = "The call was not made: nobody decided about it."
+
+
+def why_abandoned(settled: Settled[ReadableT], place: int) -> str:
+    """Return why the abandoned call at this place has no result."""
+    return UNDECIDED if place in settled.undecided else ABANDONED
+
 
 def late_outcomes(
-    settled: Settled[ReadableT], outcome: Callable[[ToolResult], JsonObject], abandoned: JsonObject
+    settled: Settled[ReadableT], outcome: Callable[[ToolResult], JsonObject], abandoned: Callable[[str], JsonObject]
 ) -> dict[str, JsonObject]:
     """
     Return what became of the message's calls elsewhere, by their ids.
@@ -19,7 +28,7 @@ def late_outcomes(
     Args:
         settled: The message, stored in the front end's form.
         outcome: Returns the fields that a call's part gets with its result.
-        abandoned: Those of a call that will never have a result.
+        abandoned: Returns those of a call that will never have a result, which say why.
     """
     last: dict[str, int] = {}
     answered: set[int] = set()  # the places of the calls whose results are in the message
@@ -31,7 +40,7 @@ def late_outcomes(
     found: dict[str, JsonObject] = {}
     for place, part in enumerate(settled.parts):
         if isinstance(part, ToolCall) and part.state == "abandoned":
-            found[part.id] = abandoned
+            found[part.id] = abandoned(why_abandoned(settled, place))
         elif isinstance(part, ToolCall) and place in settled.results and place not in answered:
             found[part.id] = outcome(settled.results[place])
     return found

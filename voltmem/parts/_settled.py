@@ -188,6 +188,7 @@ class Settling(Generic[ReadableT]):
         found: list[Part] = []
         results: dict[int, ToolResult] = {}
         orphans: list[ToolResult] = []
+        undecided = set[int]()
         late: dict[_Place, ToolResult] = {}  # results that come before their call in the message
         for number, part in enumerate(own):
             place = (position, number)
@@ -205,10 +206,12 @@ class Settling(Generic[ReadableT]):
                 continue
             elif isinstance(part, ToolCall):
                 result = self._results.get(place)
-                open = "abandoned" if is_passed_over else self._approval.get(place, part.state)
-                state = result.state if result else open
+                open = self._approval.get(place, part.state)
                 if result is not None:
                     results[len(found)] = result
+                elif is_passed_over and open == "waiting":
+                    undecided.add(len(found))
+                state = result.state if result else "abandoned" if is_passed_over else open
                 found.append(replace(part, id=self._id_of(place), state=state))
                 found += [late.pop(place)] if place in late else []
             else:
@@ -217,4 +220,4 @@ class Settling(Generic[ReadableT]):
         approved = sum(place[0] == position and place not in self._results for place in self._approved)
         is_whole = len(results) + approved == calls and not orphans
         said = marked(message.role, found) if is_invented(message.role) else found
-        return Settled(message, said, results, orphans, is_whole)
+        return Settled(message, said, results, orphans, undecided, is_whole)

@@ -81,6 +81,8 @@ class Settled(Generic[ReadableT]):
     """The result of each call that has one, by the call's place in the parts."""
     orphans: list[ToolResult] = field(default_factory=list)
     """Results without a call in these messages. A model refuses them."""
+    undecided: set[int] = field(default_factory=set)
+    """The places of abandoned calls that had waited for a person's approval: nobody has made them."""
     is_whole: bool = True
     """Whether each call has a result and each result has its call, so that a model accepts the message as it is."""
 

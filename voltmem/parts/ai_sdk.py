@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from voltmem._values import is_storable, json_value
 from voltmem.errors import InvalidInputError
-from voltmem.parts._front_ends import late_outcomes, with_own_ids
+from voltmem.parts._front_ends import ABANDONED, late_outcomes, why_abandoned, with_own_ids
 from voltmem.parts._steps import ReadableT, Settled, native_of
 from voltmem.parts._types import (
     STEP,
@@ -296,9 +296,7 @@ def metadata(message: JsonObject) -> JsonObject:
 
 # --- the way back ---------------------------------------------------------------------------------------------------
 
-ABANDONED: Final = "The call was abandoned: it has no result."
 _NOTHING: Final[JsonObject] = {"type": "text", "text": ""}
-_ABANDONED: Final[JsonObject] = {"state": "output-error", "errorText": ABANDONED}
 
 TEXTS_PATH: Final = '$[*] ? (@.type == "text").text ? (@.type() == "string")'
 """The SQL/JSON path to the texts in the parts of a UIMessage, for the database."""
@@ -379,7 +377,7 @@ def role(settled: Settled[ReadableT]) -> str:
 
 def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
     """Return the payload; a call gets the result that another message has, or an error if it will never have one."""
-    late = late_outcomes(settled, outcome, _ABANDONED)
+    late = late_outcomes(settled, outcome, _abandoned)
     parts = payload.get("parts")
     if not late or not isinstance(parts, list):
         return payload
@@ -419,7 +417,7 @@ def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
         return [{"type": "text", "text": said.text}]  # nearly every message
     for place, part in enumerate(settled.parts):
         if isinstance(part, ToolCall):
-            found.append(_written_call(part, settled.results.get(place)))
+            found.append(_written_call(part, settled.results.get(place), why_abandoned(settled, place)))
         elif (written := _written_part(part)) is not None:
             found.append(written)
     for number, result in enumerate(settled.orphans):
@@ -458,7 +456,8 @@ def media_type(part: File) -> str:
     return guessed or "application/octet-stream"
 
 
-def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
+def _written_call(call: ToolCall, result: ToolResult | None, why: str = ABANDONED) -> JsonObject:
+    """Return the part of a call; *why*: of one that is abandoned, why it has no result."""
     # The AI SDK 5 knows a denial of a static tool only.
     is_dynamic = (call.is_dynamic or not call.name) and not (result is not None and result.state == "denied")
     name = call.name or "tool"
@@ -476,8 +475,12 @@ def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
     if call.state == "waiting":
         return {**written, "state": "approval-requested", "approval": {"id": call.id}}
     if call.state == "abandoned":
-        return {**written, **_ABANDONED}
+        return {**written, **_abandoned(why)}
     return written
+
+
+def _abandoned(why: str) -> JsonObject:
+    return {"state": "output-error", "errorText": why}
 
 
 def outcome(result: ToolResult) -> JsonObject:

@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from voltmem.parts import ai_sdk
-from voltmem.parts._front_ends import late_outcomes, with_own_ids
+from voltmem.parts._front_ends import ABANDONED, late_outcomes, why_abandoned, with_own_ids
 from voltmem.parts._steps import ReadableT, Settled, native_of
 from voltmem.parts._types import (
     BlockReader,
@@ -148,7 +148,6 @@ def read(message: JsonObject) -> list[Part]:
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 _COMPLETE: Final[JsonObject] = {"type": "complete", "reason": "unknown"}
-_ABANDONED: Final[JsonObject] = {"result": ai_sdk.ABANDONED, "isError": True}
 # assistant-ui drops an image of an assistant at any other address.
 _SHOWN: Final = ("https:", "data:image/")
 
@@ -205,7 +204,7 @@ def _with_metadata(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObje
 
 def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
     """Return the payload; a call gets the result that another message has, or an error if it will never have one."""
-    late = late_outcomes(settled, _outcome, _ABANDONED)
+    late = late_outcomes(settled, _outcome, _abandoned)
     content = payload.get("content")
     if isinstance(content, str):  # its decoder takes a list only
         return {**payload, "content": [{"type": "text", "text": content}]}
@@ -237,7 +236,7 @@ def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
     written: list[JsonObject | None] = []
     for place, part in enumerate(settled.parts):
         if role == "assistant" and isinstance(part, ToolCall):
-            written.append(_written_call(part, settled.results.get(place)))
+            written.append(_written_call(part, settled.results.get(place), why_abandoned(settled, place)))
         elif role == "assistant" or not isinstance(part, Reasoning | Source):
             written.append(_written_part(part, role))
     for number, result in enumerate(settled.orphans):
@@ -274,7 +273,8 @@ def _written_file(part: File, role: str) -> JsonObject:
     return {"type": "file", "data": part.url or part.data, "mimeType": ai_sdk.media_type(part), **named}
 
 
-def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
+def _written_call(call: ToolCall, result: ToolResult | None, why: str = ABANDONED) -> JsonObject:
+    """Return the part of a call; *why*: of one that is abandoned, why it has no result."""
     is_object = isinstance(call.arguments, dict)
     args: JsonObject = {"args": call.arguments} if is_object else {}
     text = call.arguments if isinstance(call.arguments, str) else json_text(call.arguments or {})
@@ -289,7 +289,11 @@ def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
         return {**written, **_outcome(result)}
     if call.state == "waiting":
         return {**written, "approval": {"id": call.id}}
-    return {**written, **_ABANDONED} if call.state == "abandoned" else written
+    return {**written, **_abandoned(why)} if call.state == "abandoned" else written
+
+
+def _abandoned(why: str) -> JsonObject:
+    return {"result": why, "isError": True}
 
 
 def _outcome(result: ToolResult) -> JsonObject:

@@ -7,8 +7,8 @@ from typing import Final
 from pydantic import JsonValue
 
 from voltmem._values import JsonObject
+from voltmem.parts._front_ends import ABANDONED, UNDECIDED
 from voltmem.parts._types import object_of, string
-from voltmem.parts.ai_sdk import ABANDONED
 
 _LARGEST_EXACT: Final = 2**53
 _INFINITE: Final = 2**1023  # which JavaScript writes as null
@@ -73,7 +73,7 @@ def _call_of(part: JsonObject) -> JsonObject:
 
 def _progress(part: JsonObject) -> int:
     """Return how far a call is."""
-    if ABANDONED in (part.get("errorText"), part.get("result")):
+    if any(part.get(name) in (ABANDONED, UNDECIDED) for name in ("errorText", "result")):
         return _STATES["approval-responded"]  # a person's answer to it is not older
     if "state" in part:
         return _STATES.get(string(part, "state"), _ENDED)

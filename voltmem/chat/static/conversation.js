@@ -32,7 +32,7 @@ const notes = new Map(); // by the id of the question
 
 let id = null; // of the open conversation; null: a new one, which is not created yet
 let messages = []; // oldest first
-let others = { statuses: new Map(), branches: new Map() }; // of questions without a complete answer; of messages
+let others = { statuses: new Map(), branches: new Map() }; // of questions without a complete answer, and of their answers; of messages
 let missed = null; // what an event said of the conversation while its answer was followed
 let hasOlder = false;
 let hasNewer = false;
@@ -202,7 +202,7 @@ function render(wanted = null) {
 function elementsOf(shown, place, live) {
   const message = shown[place];
   const note = noteOf(message, shown[place + 1], { ...others, hasNewer });
-  const isWanted = !live && others.statuses.get(shown[place - 1]?.id) === "approval" && place === shown.length - 1;
+  const isWanted = !live && others.statuses.get(message.id) === "approval" && place === shown.length - 1;
   return [viewOf(message, message === live?.answer, isWanted), ...(note ? [noteView(message, note)] : [])];
 }
 
@@ -397,6 +397,7 @@ async function followed(conversationId, question, send = null, before = null, is
       if (current.answer.parts.length) messages = withAnswer(current); // until the stored one is here
       now();
     }
+      if (current.status === "approval") others.statuses.set(current.answer.id, current.status);
     const isTold = current.isLeft || (current.status === "complete" && !before && !isBranch); // by an event, which may be here already
     if (!isTold && (current.status !== "streaming" || current.hasBegun)) await synchronize(conversationId);
     else if (isOpen() && missed?.messages?.items.at(-1).id === current.answer.id) await take(missed);

@@ -25,6 +25,12 @@ export function timed({ parts, metadata }) {
   return parts.map((part) => (part.type === "reasoning" && seconds.length ? { ...part, seconds: seconds.shift() } : part));
 }
 
+const UNDECIDED = "The call was not made: nobody decided about it."; // as the server says: see voltmem/parts/_front_ends.py
+
+/** Return the parts of a message that does not ask: calls that wait for a decision have none. */
+const unasked = (parts) =>
+  parts.map((part) => (part.state === "approval-requested" || part.errorText === UNDECIDED ? { ...part, state: "undecided", errorText: null } : part));
+
 const LONGEST = 100_000; // characters of a question, for the server
 
 /** Return whether a question is too long, and say so. */
@@ -67,7 +73,8 @@ export class MessageView {
     this.element.dataset.id = message.id;
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
-    const parts = this.#parts.show(timed(message), message.role, isStreaming);
+    const said = timed(message);
+    const parts = this.#parts.show(asks || isStreaming ? said : unasked(said), message.role, isStreaming);
     arrange(this.#body, [...parts, ...(isStreaming ? [] : this.#outcome())]);
     const focused = this.#actions.contains(document.activeElement) && document.activeElement.ariaLabel;
     this.#actions.replaceChildren(...(isStreaming ? [] : this.#buttons()));

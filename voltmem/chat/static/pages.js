@@ -28,14 +28,15 @@ export async function around(conversationId, messageId) {
   return { messages: [...before.items, ...items, ...after.items], hasOlder: before.hasMore, hasNewer: after.hasMore };
 }
 
-/** Load what became of the questions without a complete answer (statuses), and the branches of messages (branches). */
+/** Load what became of the questions without a complete answer, and of their answers (statuses), and the branches of messages (branches). */
 export async function rest(conversationId) {
   const [answers, branches] = await Promise.all([api.unfinished(conversationId), has("branches") ? branchesOf(conversationId) : new Map()]);
   return { statuses: statusesOf(answers), branches };
 }
 
-/** Return the statuses of questions, of which the newest answers come first. */
-export const statusesOf = (answers) => new Map(answers.toReversed().map(({ questionId, status }) => [questionId, status]));
+/** Return the statuses of questions and of their answers, of which the newest come first. */
+export const statusesOf = (answers) =>
+  new Map(answers.toReversed().flatMap(({ questionId, id, status }) => [[questionId, status], [id, status]]));
 
 async function branchesOf(conversationId) {
   const points = await api.branches(conversationId);

@@ -10,6 +10,7 @@ const STATES = {
   "output-available": (values) => pieces("Called {name}", values),
   "output-error": (values) => pieces("Failed to call {name}", values),
   "output-denied": (values) => pieces("Was not allowed to call {name}", values),
+  undecided: (values) => pieces("Did not call {name}: nobody decided", values), // see message.js
 };
 const calling = (values) => pieces("Calling {name}", values); // in all other states
 
