@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -215,6 +216,32 @@ async def test_a_question_passes_a_waiting_answer_over(mine: UserStorage) -> Non
     assert {each.status for each in await here.unfinished(mine, "c1")} == {"approval", "stopped"}
     with pytest.raises(NotWaitingError):
         await here.decide(mine, "c1", first.answer_id, {"k1": (True, "")})
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_an_answer_that_ends_with_nothing_said_tells_who_watches(
+    mine: UserStorage, elsewhere: UserStorage, connection: Connection, tables: Tables, dies: bool
+) -> None:
+    """It stores no message that would: those who watch the conversation are told all the same, in every process."""
+
+    async def answer(message: Message) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    here = Answers(storage_of(mine), Answering(answer))
+    await here.ask(mine, "c1", QUESTION)
+    async with asyncio.timeout(PATIENCE), aclosing(elsewhere.watch()) as changes:
+        assert (await anext(changes)).kind == "ready"
+        if dies:
+            await expire(connection, tables)
+            assert [each.status for each in await here.unfinished(mine, "c1")] == ["failed"]
+        else:
+            await here.stop(mine, "c1")
+        change = await anext(changes)
+
+    assert (change.kind, change.conversation_id) == ("updated", "c1")
+    assert await stored(mine) == [("user", QUESTION.text, {})]
+    await here.stop(mine, "c1")
 
 
 # --- what dies ----------------------------------------------------------------------------------------------------

@@ -98,6 +98,10 @@ class AnswerStatements:
             UPDATE {answers} SET status = $4, state = $5, ended_at = pg_catalog.statement_timestamp()
             WHERE conversation_id = $1 AND question_id = $2 AND answer_id = $3
             RETURNING true"""
+        # Those who watch are told what changes the row of the conversation: see ChangeStatements.
+        self.tell = f"""
+            UPDATE {tables.conversations} SET updated_at = updated_at WHERE id = $1
+            RETURNING true"""
         self.clear = f"DELETE FROM {pieces} WHERE conversation_id = $1 AND answer_id = $2"
         self.take_orphan = f"""
             UPDATE {answers} AS a SET status = 'failed', ended_at = pg_catalog.statement_timestamp()
@@ -150,6 +154,10 @@ class AnswerRows:
     ) -> None:
         """Store what became of an answer."""
         await self._executor.fetchrow(self._sql.end, conversation_id, question_id, answer_id, status, state)
+
+    async def tell(self, conversation_id: str) -> None:
+        """Tell those who watch the conversation that an answer has ended which says nothing: no message tells them."""
+        await self._executor.fetchrow(self._sql.tell, conversation_id)
 
     async def clear(self, conversation_id: str, answer_id: str) -> None:
         """Delete the pieces of an answer."""

@@ -54,6 +54,8 @@ async def _settle(mine: UserStorage, answer: StoredAnswer, *, with_message: bool
         message = growing.message(FAILED) if with_message else None
         if message is not None and await tx.get_message(answer.conversation_id, answer.question_id) is not None:
             await tx.add_message(message, answer.conversation_id)
+        else:
+            await rows.tell(answer.conversation_id)
         await rows.clear(answer.conversation_id, answer.answer_id)
 
 

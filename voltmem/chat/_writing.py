@@ -224,16 +224,15 @@ class Writing:
         while True:
             try:
                 async with self._mine.transaction() as tx:
+                    rows = AnswerRows(access_of(tx))
                     await tx.confirm_lease(self._conversation_id, ANSWER, lease.fencing_token)
                     if message is not None and not await self._has_question(tx):
                         message, status = None, "stopped"  # somebody deleted the question, and its answer with it
                     if message is not None:
                         await tx.add_message(message, self._conversation_id)
-                    else:  # changes nothing, but those who watch are told that the answer has ended
-                        await tx.merge_conversation_metadata(self._conversation_id, {})
-                    await AnswerRows(access_of(tx)).end(
-                        self._conversation_id, self.feed.question_id, self.feed.answer_id, status, state
-                    )
+                    else:
+                        await rows.tell(self._conversation_id)
+                    await rows.end(self._conversation_id, self.feed.question_id, self.feed.answer_id, status, state)
             except _PASSING as error:
                 logger.warning("the end of an answer is stored later: %r", error)
                 await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
