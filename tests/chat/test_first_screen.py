@@ -80,6 +80,7 @@ def test_first_rows_say_what_the_list_says() -> None:
         "preview": None,
         "unread": False,
         "pinned": False,
+        "forkedFrom": None,
         "tags": [],
         "updatedAt": now.isoformat(),
     }
@@ -137,3 +138,62 @@ async def test_the_scripts_wait_for_the_first_rows(mine: UserStorage, open_tab: 
     async with tab.page.expect_request(re.compile(r"/app\.js")):
         styles.set()
     await expect(tab.page.locator("#list .row-menu")).to_have_count(1)
+
+
+# What only the scripts make of a row: its menu, the slot for a new name, and its place among the others.
+ROWS = """() => {
+    const [added, known] = [".row-menu, .row-rename", ["tabindex", "style", "aria-posinset", "aria-setsize"]];
+    const attributes = (node) => [...node.attributes].filter(({ name }) => !known.includes(name)).map(
+        ({ name, value }) => [name, name === "href" ? new URL(value, location).href : value]);
+    const said = (node) => node.nodeType === Node.TEXT_NODE ? node.data : [
+        node.localName,
+        Object.fromEntries(attributes(node)),
+        ...[...node.childNodes].filter((each) => !each.matches?.(added)).map(said),
+    ];
+    return [...document.querySelectorAll("#list .row")].map(said);
+}"""
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("language", ["en", "ar"])
+async def test_the_first_rows_are_those_that_the_scripts_draw(
+    mine: UserStorage, open_tab: OpenTab, language: str
+) -> None:
+    """In each state, a row of the server has the same nodes as the one that takes its place."""
+    tab = await open_tab(language=language)
+    titles = {
+        **{"plain": "Plain", "none": None, "spaces": " \t ", "markup": f" {TITLE} ", "arabic": "ملاحظات about it"},
+        **{"unread": "Unread", "pinned": "Pinned", "read": "Read", "filed": "Filed", "archived": "Archived"},
+        **{"open": "Open", "streaming": None, "original": "Original", "forked": "Forked"},
+    }
+    ids = {name: (await mine.create_conversation({"title": title})).id for name, title in titles.items()}
+    for name, id in ids.items():
+        if name not in ("plain", "streaming"):
+            said = "# *One* `two`\n\n| **3** | 4_ |\n> $$x$$ <b>&amp;" if name == "markup" else f"About {name}"
+            await mine.add_message({"id": "m", "role": "assistant", "content": said}, id)
+        if name not in ("unread", "pinned", "open"):
+            await mine.mark_conversation_read(id)
+    await mine.tag_conversation(ids["filed"], ["folder:Work"])
+    await mine.archive_conversation(ids["archived"])
+    for name in ("original", "forked"):
+        fork = await mine.fork_conversation(ids[name])
+        if name == "forked":
+            await mine.pin_conversation(fork.id)
+            await mine.add_message({"role": "assistant", "content": "More"}, fork.id)
+    await mine.pin_conversation(ids["pinned"])
+    await tab.page.goto(f"{tab.address}/c/{ids['streaming']}")
+    box = tab.page.locator("#composer-text")  # whose name is Arabic, too
+    await box.fill("Please wait")
+    await box.press("Enter")
+    await expect(tab.answers).to_have_text(["So far so good"])
+
+    scripts, running = [await tab.held(re.compile(address)) for address in (r"/app\.js", "/api/answers")]
+    await tab.page.goto(f"{tab.address}/c/{ids['open']}", wait_until="commit")
+    await expect(tab.rows).to_have_count(len(ids))  # two forks more, and neither what is filed nor what is archived
+    first: list[object] = await tab.page.evaluate(ROWS)
+    scripts.set()
+    await expect(tab.page.locator("#list .row-menu")).to_have_count(len(ids))
+
+    assert await tab.page.evaluate(ROWS) == first
+    running.set()
+    await expect(tab.page.locator("#list .row-answering")).to_have_count(1)

@@ -1,8 +1,9 @@
 """
 The first rows of the list, as HTML: they are seen before the scripts are there, which draw them anew.
 
-What they look like is said here and in row.js. Their groups go by days in UTC, since the server does not know the time
-zone of who asks: near midnight, a row may get another heading when the scripts are there.
+What they look like is said here and in row.js, which adds a menu, and the mark of an answer under way. Their groups go
+by days in UTC, since the server does not know the time zone of who asks: near midnight, a row may get another heading
+when the scripts are there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from voltmem._areas.groups import headings
+from voltmem.chat._assets import version
 from voltmem.chat._carried import encoded
 from voltmem.chat._languages import Language
 
@@ -53,18 +55,23 @@ def _name(key: str, label: str, language: Language) -> str:
 
 def _row(item: dict[str, Any], language: Language, base: str, path: str) -> str:
     title = (item["title"] or "").strip()
+    name = title or language.text("New chat")
     preview = " ".join(_MARKUP.sub(" ", item["preview"] or "").split())
     address = f"{base}c/{encoded(item['id'])}"
-    is_current = address == path
-    kinds = [
-        "row",
-        *(["row-unread"] if item["unread"] and not is_current else []),
-        *([] if title else ["row-unnamed"]),
-    ]
+    is_current, is_fork = address == path, item["forkedFrom"] is not None
+    is_unread = item["unread"] and not is_current
+    kinds = ["row", *(["row-unread"] if is_unread else []), *([] if title else ["row-unnamed"])]
     current = ' aria-current="page"' if is_current else ""
+    icon = f'<svg class="icon" aria-hidden="true"><use href="{escape(base)}static/{version()}/icons.svg#fork"/></svg>'
+    marks = [
+        language.text(", {mark}").replace("{mark}", language.text(mark))
+        for mark, is_so in (("unread", is_unread), ("pinned", item["pinned"]), ("a fork", is_fork))
+        if is_so
+    ]
     return (
         f'<li class="{" ".join(kinds)}" data-id="{escape(item["id"])}">'
         f'<a class="row-link" href="{escape(address)}"{current}>'
-        f'<span class="row-title" dir="auto">{escape(title or language.text("New chat"))}</span>'
-        f'<span class="row-preview" dir="auto">{escape(preview)}</span></a></li>'
+        f'<span class="row-title" dir="auto">{icon if is_fork else ""}{escape(name)}</span>'
+        f'<span class="row-preview" dir="auto">{escape(preview)}</span>'
+        f'<span class="unseen">{escape("".join(marks))}</span></a></li>'
     )

@@ -14,7 +14,7 @@ const DAY = 86_400_000;
 const days = new WeakMap(); // by the conversation: of its last activity
 
 export const titleOf = (item) => item.title?.trim() || t("New chat");
-export const previewOf = ({ preview }) => (preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ");
+export const previewOf = ({ preview }) => (preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ").trim();
 
 /** Return the number of the viewer's day. */
 function dayAt(time) {
