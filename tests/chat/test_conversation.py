@@ -440,6 +440,24 @@ async def test_where_nothing_can_be_copied_it_says_so(tab: Tab) -> None:
     await expect(tab.notice("The browser doesn’t let this page copy.")).to_be_visible()
 
 
+async def test_an_answer_that_ends_before_it_is_joined_is_shown(tab: Tab, open_tab: OpenTab) -> None:
+    """A page that was told of an answer under way shows it whole, also if it has ended when the page joins it."""
+    await tab.box.fill("Please wait")
+    await tab.box.press("Enter")
+    await expect(tab.answers).to_have_text(["So far so good"])
+    other = await open_tab()
+    late = await other.held(re.compile("/stream$"))
+    async with other.page.expect_request(re.compile("/stream$")):
+        await other.link("Please wait").click()
+
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(other.row("Please wait")).to_contain_text("So far so good")
+    late.set()
+
+    await expect(other.answers).to_contain_text(["So far so good"])
+    await expect(other.page.get_by_text("Stopped", exact=True)).to_be_visible()
+
+
 async def test_an_answer_whose_connection_breaks_goes_on(tab: Tab) -> None:
     """When the connection of an answer breaks, the page joins it again where it was, and nothing is shown twice."""
     await tab.ask("A name, please")

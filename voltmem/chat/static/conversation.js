@@ -376,6 +376,7 @@ async function followed(conversationId, question, send = null, before = null, is
   const isOpen = () => conversationId === id;
   /** @type {any} */
   let current;
+  let wasOver = false; // when it was joined
   const onChange = (mine) => {
     const isFirst = current === undefined;
     current = mine;
@@ -389,17 +390,18 @@ async function followed(conversationId, question, send = null, before = null, is
   };
   try {
     const status = await follow({ conversationId, question, before, ask: send, onChange });
+    wasOver = status === null;
     if (isOpen() && status === "complete") announce(textOf(current.answer));
     return true;
   } finally {
     if (isOpen() && !answerIn(id)) {
       setBusy(false);
       if (current.answer.parts.length) messages = withAnswer(current); // until the stored one is here
+      if (current.status === "approval") others.statuses.set(current.answer.id, current.status);
       now();
     }
-      if (current.status === "approval") others.statuses.set(current.answer.id, current.status);
     const isTold = current.isLeft || (current.status === "complete" && !before && !isBranch); // by an event, which may be here already
-    if (!isTold && (current.status !== "streaming" || current.hasBegun)) await synchronize(conversationId);
+    if (!isTold && (wasOver || current.status !== "streaming" || current.hasBegun)) await synchronize(conversationId);
     else if (isOpen() && missed?.messages?.items.at(-1).id === current.answer.id) await take(missed);
   }
 }
