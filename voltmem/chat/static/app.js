@@ -155,6 +155,8 @@ function showLogo() {
 
 // --- the start --------------------------------------------------------------------------------------------------
 
+const SOON = ["asking", "chunks", "palette"]; // loaded before they are needed: no key is lost that is typed right after ⌘K
+
 /** Start the page: the conversation, and in a task of its own the sidebar. */
 export function start() {
   document.addEventListener("click", follow);
@@ -166,7 +168,7 @@ export function start() {
   setNavigate(navigate);
   startSettings();
   showLogo();
-  startComposer({ send: conversation.send, stop: conversation.stop, edit: conversation.editLast });
+  startComposer({ asking: conversation.asking, edit: conversation.editLast });
   startDrawer();
   startCommands({ newChat, changeTheme, print, showHit }, () => act(choices));
   showTheme();
@@ -176,7 +178,7 @@ export function start() {
 }
 
 function startRest() {
-  startSidebar().then(() => Promise.all([import("./palette.js"), import("./chunks.js")])).catch(() => {}); // so that no key is lost that is typed right after ⌘K
+  startSidebar().then(() => Promise.all(SOON.map((name) => import(`./${name}.js`)))).catch(() => {});
   watch();
   if (settings.uploads.length) later(import("./attachments.js"), useAttachments);
 }

@@ -22,18 +22,20 @@ export function useAttachments(module) {
 
 const hasAttachments = () => attachments?.hasAttachments() ?? false;
 
-/** Start the box. It calls send with the text, stop, and edit, which changes the last question. */
-export function startComposer({ send, stop, edit }) {
+/** Start the box. It sends and stops by asking(), and changes the last question by edit(). */
+export function startComposer({ asking, edit }) {
+  const stop = () => asking((loaded) => loaded.stop());
   const early = box.value; // typed before the scripts were there
   const submit = async () => {
     const text = box.value.trim();
     if (!(text || hasAttachments()) || isBusy || isSending || isTooLong(text)) return;
     isSending = true;
-    const files = attachments ? await attachments.takeAttachments() : [];
+    const loaded = await asking((loaded) => loaded);
+    const files = loaded && attachments ? await attachments.takeAttachments() : [];
     isSending = false;
-    if (!files) return; // one of them could not be uploaded: it is shown, and the text stays
+    if (!loaded || !files) return; // one of them could not be uploaded: it is shown, and the text stays
     write("");
-    send(text.toWellFormed?.() ?? text, files); // an input method may leave half a character
+    loaded.send(text.toWellFormed?.() ?? text, files); // an input method may leave half a character
   };
   byId("composer").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   box.addEventListener("input", () => write(box.value));

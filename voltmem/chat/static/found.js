@@ -1,7 +1,7 @@
 // The words of a search in the open conversation: marked, with a bar that leads to the next and the previous place.
 
-import { showAll } from "./conversation.js";
 import { announce, byId, element, iconButton } from "./dom.js";
+import { showAll } from "./log.js";
 import { t } from "./texts.js";
 
 const log = byId("messages");
