@@ -4,7 +4,7 @@ import { addressOf, base, conversationAt, isOfChat, setNavigate } from "./addres
 import { startCommands } from "./commands.js";
 import { focusComposer, startComposer, useAttachments } from "./composer.js";
 import * as conversation from "./conversation.js";
-import { byId, element, icon } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { setDrawer, startDrawer } from "./drawer.js";
 import { reload, setCurrent } from "./list.js";
 import { startWatching } from "./live.js";
@@ -127,27 +127,7 @@ function print() {
   else window.print();
 }
 
-const THEMES = { system: "light", light: "dark", dark: "system" };
-const NAMES = { system: t("system"), light: t("light"), dark: t("dark") };
-
-function showTheme() {
-  const theme = document.documentElement.dataset.theme ?? "system";
-  byId("theme").replaceChildren(icon({ system: "system", light: "sun", dark: "moon" }[theme]));
-  byId("theme").setAttribute("aria-label", t("Theme: {theme}. Change to {next}", { theme: NAMES[theme], next: NAMES[THEMES[theme]] }));
-  byId("theme").title = t("Theme: {theme}", { theme: NAMES[theme] });
-}
-
-function changeTheme() {
-  const theme = THEMES[document.documentElement.dataset.theme ?? "system"];
-  if (theme === "system") {
-    delete document.documentElement.dataset.theme;
-    localStorage.removeItem("theme");
-  } else {
-    document.documentElement.dataset.theme = theme;
-    localStorage.setItem("theme", theme);
-  }
-  showTheme();
-}
+const changeTheme = () => later(import("./themes.js"), (themes) => themes.changeTheme());
 
 function showLogo() {
   if (settings.logo) document.querySelector(".logo").replaceWith(element("img", { class: "logo", src: settings.logo, alt: "" }));
@@ -162,7 +142,6 @@ export function start() {
   document.addEventListener("click", follow);
   addEventListener("popstate", route);
   menuButton.addEventListener("click", () => openMenuOf(menuButton, choices));
-  byId("theme").addEventListener("click", changeTheme);
   listen(hear);
   conversation.startConversation({ navigate });
   setNavigate(navigate);
@@ -171,7 +150,6 @@ export function start() {
   startComposer({ asking: conversation.asking, edit: conversation.editLast });
   startDrawer();
   startCommands({ newChat, changeTheme, print, showHit }, () => act(choices));
-  showTheme();
   route();
   focusComposer();
   setTimeout(startRest);
@@ -180,5 +158,6 @@ export function start() {
 function startRest() {
   startSidebar().then(() => Promise.all(SOON.map((name) => import(`./${name}.js`)))).catch(() => {});
   watch();
+  later(import("./themes.js"), (themes) => themes.startTheme());
   if (settings.uploads.length) later(import("./attachments.js"), useAttachments);
 }
