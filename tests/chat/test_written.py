@@ -175,6 +175,28 @@ async def test_an_edit_stays_while_another_conversation_is_opened(mine: UserStor
     await expect(box).to_have_value("About First")
 
 
+async def test_an_edit_survives_a_reload(tab: Tab) -> None:
+    """An unfinished edit is in its box after a reload, without the focus; one that was sent or cancelled is not."""
+    await tab.ask("A name, please")
+    box = await start_editing(tab, "Bread, please")
+
+    await tab.page.reload()
+    await expect(box).to_have_value("Bread, please")
+    await expect(tab.box).to_be_focused()
+
+    await box.press("Enter")
+    await expect(tab.questions).to_have_text(["Bread, please"])
+    await tab.page.reload()
+    await tab.act(tab.questions.first, "Previous version")
+    await tab.act(tab.message("A name, please").locator(".body"), "Edit")
+    await expect(box).to_have_value("A name, please")
+    await box.fill("A letter, please")
+    await tab.page.get_by_role("button", name="Cancel").click()
+    await tab.page.reload()
+    await tab.act(tab.message("A name, please").locator(".body"), "Edit")
+    await expect(box).to_have_value("A name, please")
+
+
 async def test_what_is_being_written_outlives_its_conversation(mine: UserStorage, open_tab: OpenTab) -> None:
     """If the conversation is deleted elsewhere, the unsent text stays in the box of a new one."""
     await two_conversations(mine)

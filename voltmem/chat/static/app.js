@@ -135,7 +135,7 @@ function showLogo() {
 
 // --- the start --------------------------------------------------------------------------------------------------
 
-const SOON = ["asking", "chunks", "palette"]; // loaded before they are needed: no key is lost that is typed right after ⌘K
+const SOON = ["chunks", "edit", "palette"]; // loaded before they are needed: no key is lost that is typed right after ⌘K
 
 /** Start the page: the conversation, and in a task of its own the sidebar. */
 export function start() {

@@ -5,7 +5,8 @@ import * as api from "./api.js";
 import { moveDraft, restoreDraft, setBusy } from "./composer.js";
 import { create, followed, isGone, openId, redraw, showAsked, shownMessages, synchronize } from "./conversation.js";
 import { announce } from "./dom.js";
-import { textOf, textParts } from "./message.js";
+import { viewOf } from "./log.js";
+import { edits, textOf, textParts } from "./message.js";
 import { newest } from "./pages.js";
 import { model } from "./settings.js";
 import { removed } from "./store.js";
@@ -33,8 +34,14 @@ async function removeUnused(conversationId) {
   removed(conversationId);
 }
 
-/** Ask a question in place of another, which stays in a branch of its own. Resolves to whether it was stored. */
+/** Ask a question in place of another, which stays in a branch of its own. If it is not stored, its text goes back. */
 export async function edit(question, text) {
+  if (await askInPlace(question, text)) return;
+  edits.put(question.id, text);
+  viewOf(question.id)?.edit();
+}
+
+async function askInPlace(question, text) {
   const [conversationId, messages] = [openId(), shownMessages()];
   const place = messages.findIndex((message) => message.id === question.id);
   try {

@@ -1,15 +1,14 @@
 // The message box. It grows with its text, and keeps it for the next visit. A button stops an answer.
 
 import { byId, isPhone } from "./dom.js";
-import { keep, kept } from "./kept.js";
+import { Drafts } from "./drafts.js";
 import { fit, isTooLong } from "./message.js";
 
 const [box, sendButton, stopButton] = [byId("composer-text"), byId("send"), byId("stop")];
 const IS_TOUCH = matchMedia("(pointer: coarse)");
 const NEW = "new"; // the key of the new conversation's draft
-const MOST_DRAFTS = 50;
 
-let drafts = new Map(kept("drafts", [], sessionStorage)); // unsent text by conversation id, the latest last
+const drafts = new Drafts("drafts"); // by conversation id
 let place = NEW; // the key of the draft in the box
 let isBusy = false;
 let isSending = false;
@@ -55,14 +54,14 @@ export function startComposer({ asking, edit }) {
     if (document.querySelector(":popover-open, dialog[open]") || event.target.matches("input, .edit-text")) return;
     stop();
   });
-  write(drafts.get(place) ?? "");
+  write(drafts.get(place));
   if (early.trim() && early !== box.value) restoreDraft(place, early);
   // A visitor without a keyboard adds lines by Enter, and sends with the button.
   box.enterKeyHint = IS_TOUCH.matches ? "enter" : "send";
 }
 
 function write(text) {
-  put(place, text);
+  drafts.put(place, text);
   if (box.value !== text) box.value = text;
   fit(box);
   showSendable();
@@ -72,23 +71,16 @@ function showSendable() {
   sendButton.disabled = !box.value.trim() && !hasAttachments();
 }
 
-function put(key, text) {
-  drafts.delete(key);
-  if (text) drafts.set(key, text);
-  drafts = new Map([...drafts].slice(-MOST_DRAFTS));
-  keep("drafts", [...drafts], sessionStorage);
-}
-
 /** Show a conversation's draft in the box; null: that of the new conversation. */
 export function openDraft(id) {
   place = id ?? NEW;
-  write(drafts.get(place) ?? "");
+  write(drafts.get(place));
 }
 
 /** Move a draft to another id, when the new conversation gets its id or a conversation is deleted. */
 export function moveDraft(from, to) {
-  const text = drafts.get(from ?? NEW) ?? "";
-  put(from ?? NEW, "");
+  const text = drafts.get(from ?? NEW);
+  drafts.put(from ?? NEW, "");
   if (place === (from ?? NEW)) place = to ?? NEW;
   restoreDraft(to, text);
 }
@@ -96,8 +88,8 @@ export function moveDraft(from, to) {
 /** Put a text that was not sent back in the draft, before text written since. */
 export function restoreDraft(id, text) {
   const key = id ?? NEW;
-  put(key, [text, drafts.get(key)].filter(Boolean).join("\n\n"));
-  if (place === key) write(drafts.get(key) ?? "");
+  drafts.put(key, [text, drafts.get(key)].filter(Boolean).join("\n\n"));
+  if (place === key) write(drafts.get(key));
 }
 
 export function setBusy(busy) {

@@ -29,7 +29,7 @@ let navigate;
 export function startConversation(options) {
   ({ navigate } = options);
   const asks = (name) => (...given) => asking((loaded) => loaded[name](...given));
-  const handlers = { edit: asks("edit"), regenerate: asks("regenerate"), decide: asks("decide"), fork, choose, rate };
+  const handlers = { regenerate: asks("regenerate"), decide: asks("decide"), fork, choose, rate };
   startLog({ load, goToNewest: () => open(id), askAgain: asks("askAgain"), handlers });
 }
 

@@ -2,6 +2,7 @@
 
 import { copyText } from "./clipboard.js";
 import { arrange, element, iconButton } from "./dom.js";
+import { Drafts } from "./drafts.js";
 import { has } from "./features.js";
 import { Parts } from "./parts.js";
 import { locale, numbers, t } from "./texts.js";
@@ -39,7 +40,7 @@ export function isTooLong(text) {
   return text.length > LONGEST;
 }
 
-const edits = new Map(); // unsent edits by message id, kept while another conversation is open
+export const edits = new Drafts("edits"); // by message id
 
 export class MessageView {
   #body = element("div", { class: "body", dir: "auto" });
@@ -48,9 +49,8 @@ export class MessageView {
   #rendered = null;
   #isEditing = false;
 
-  /** Handlers: {edit, regenerate, fork}, called with the message. edit is also called with the text, and resolves to
-   * whether it was stored. choose is called with the id of the message whose branch is wanted, and the
-   * button's name. */
+  /** Handlers: {regenerate, fork, rate, decide}, called with the message. choose is called with the id of the message
+   * whose branch is wanted, and the button's name. */
   constructor(message, handlers) {
     this.handlers = handlers;
     this.element = element(
@@ -60,7 +60,7 @@ export class MessageView {
       this.#actions,
     );
     this.show(message);
-    if (edits.has(message.id)) this.edit();
+    if (edits.get(message.id)) this.edit({ isAgain: true });
   }
 
   show(message, { isStreaming = false, branch = null, asks = false } = {}) {
@@ -144,62 +144,30 @@ export class MessageView {
     ].filter(Boolean);
   }
 
-  /** Show an edit box in place of the question. Enter sends the new text, Escape cancels. */
-  edit() {
-    const box = element("textarea", {
-      class: "edit-text",
-      "aria-label": t("Edit the message"),
-      rows: "1",
-      dir: "auto",
+  /** Show an edit box in place of the question. It gets the focus, unless an edit is only shown again. */
+  edit({ isAgain = false } = {}) {
+    return later(import("./edit.js"), ({ editBox }) => {
+      if (this.#isEditing) return;
+      this.#isEditing = true;
+      this.element.classList.add("message-editing");
+      const [box, buttons] = editBox(this.message, () => this.#end());
+      this.#body.replaceChildren(box, buttons);
+      this.#actions.replaceChildren();
+      if (box.isConnected) fit(box);
+      else requestAnimationFrame(() => fit(box)); // the view is not on the page yet
+      if (isAgain) return;
+      box.focus();
+      this.element.scrollIntoView({ block: "nearest" });
     });
-    const save = () => isTooLong(box.value.trim()) || this.#save(box.value.trim());
-    box.value = edits.get(this.message.id) ?? textOf(this.message);
-    box.addEventListener("input", () => {
-      edits.set(this.message.id, box.value);
-      fit(box);
-    });
-    box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.#end();
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      save();
-    });
-    this.#isEditing = true;
-    this.element.classList.add("message-editing");
-    this.#body.replaceChildren(
-      box,
-      element(
-        "div",
-        { class: "edit-buttons" },
-        element("button", { type: "button", class: "button", onclick: () => this.#end() }, t("Cancel")),
-        element("button", { type: "button", class: "button button-main", onclick: save }, t("Ask")),
-      ),
-    );
-    this.#actions.replaceChildren();
-    if (box.isConnected) fit(box);
-    else requestAnimationFrame(() => fit(box)); // the view is not on the page yet
-    box.focus();
-    this.element.scrollIntoView({ block: "nearest" });
   }
 
   #end() {
-    edits.delete(this.message.id);
+    edits.put(this.message.id, "");
     this.#isEditing = false;
     this.element.classList.remove("message-editing");
     this.#rendered = null;
     this.show(this.message);
     this.#actions.querySelector(`[aria-label="${t("Edit")}"]`)?.focus();
-  }
-
-  /** Send the edited question. If it is not stored, show the edit box again. */
-  async #save(text) {
-    const { message } = this;
-    this.#end();
-    if (!text || text === textOf(message)) return;
-    edits.set(message.id, text); // a view that is made anew meanwhile shows it
-    if (await this.handlers.edit(message, text)) edits.delete(message.id);
-    else if (this.element.isConnected && !this.#isEditing) this.edit();
-    document.querySelector(`[data-id="${CSS.escape(message.id)}"] .edit-text`)?.focus();
   }
 }
 
