@@ -57,6 +57,27 @@ async def test_estimate_tokens_is_near_the_tokenizer_in_many_scripts() -> None:
             assert_near(each, encoding)
 
 
+def rare() -> list[str]:
+    """Return texts in letters that tokenizers have no pieces for: in bold, of old scripts, with many marks."""
+    said = "This is text from a network, and it is very common in posts nowadays. " * 3
+    styled = [
+        "".join(chr(capital + ord(each) - (65 if each < "a" else 71)) if each.isalpha() else each for each in said)
+        for capital in (0x1D400, 0x1D434, 0x1D4D0, 0x1D56C, 0x1D5A0, 0x1D5D4, 0x1D608, 0x1D670)
+    ]
+    old = ["".join(chr(first + number % 90) for number in range(0, 600, 7)) for first in (0x12000, 0x13000, 0x10100)]
+    marked = "".join(each + chr(0x300 + number % 80) * 2 for number, each in enumerate(said))
+    return [*styled, *old, marked]
+
+
+async def test_estimate_tokens_of_rare_letters_is_not_below() -> None:
+    """An estimate of letters in bold, of old scripts and with marks is at most 10 % below the count, and 50 % above."""
+    found = await node("tokens.cjs", {"languages": {}, "texts": [*rare()]})
+
+    for encoding in get_args(Encoding):
+        for each in found["texts"]:
+            assert_near(each, encoding, above=1.5)
+
+
 @with_dialogues
 @encodings
 async def test_estimate_tokens_is_near_the_tokenizer_for_dialogues(dialogues: Dialogues, encoding: Encoding) -> None:

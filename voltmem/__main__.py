@@ -35,7 +35,7 @@ from voltmem._postgres.roles import RoleNames
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, UNSET, Unset
-from voltmem.errors import InvalidOptionError, VoltMemError
+from voltmem.errors import EmbeddingError, InvalidOptionError, VoltMemError
 from voltmem.options import DEFAULT_TABLE_PREFIX, Recall
 from voltmem.storage import PostgresStorage
 
@@ -208,7 +208,10 @@ def _age(word: str) -> timedelta:
     """Return the age of the command line. A ValueError is an invalid argument."""
     if word[-1:] not in _UNITS:
         raise ValueError(word)
-    return int(word[:-1]) * _UNITS[word[-1]]
+    try:
+        return int(word[:-1]) * _UNITS[word[-1]]
+    except OverflowError as error:
+        raise ValueError(word) from error
 
 
 def _add_options_of_check(checking: argparse.ArgumentParser) -> None:
@@ -378,7 +381,13 @@ async def _unindex(storage: PostgresStorage, arguments: argparse.Namespace) -> i
 
 async def _embed(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
     await storage.upgrade_schema()
-    print(f"{await storage.embed_messages(arguments.limit)} messages embedded")
+    try:
+        count = await storage.embed_messages(arguments.limit)
+    except VoltMemError:
+        raise
+    except Exception as error:  # the function of --recall may raise any
+        raise EmbeddingError(f"embed() of --recall failed: {error!r}") from error
+    print(f"{count} messages embedded")
     return DONE
 
 

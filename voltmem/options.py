@@ -171,6 +171,12 @@ class Recall:
     such task: call embed_messages() yourself.
     """
 
+    question_timeout: float = 10.0
+    """
+    How many seconds recall() waits for the vector of what is looked for. Words alone count after that, as if embed had
+    failed. Vectors of messages are waited for as long as embed takes.
+    """
+
     def __post_init__(self) -> None:
         if not callable(self.embed):
             raise InvalidOptionError(f"recall: embed must be an async function, not {short_repr(self.embed)}")
@@ -180,6 +186,7 @@ class Recall:
             check_count("piece", self.piece, minimum=_SHORTEST_PIECE)
             check_flag("tool_results", self.tool_results)
             check_text(model=self.model)
+            check_seconds("question_timeout", self.question_timeout)
             if self.every is not None:
                 check_seconds("every", self.every)
         except InvalidInputError as error:

@@ -112,7 +112,7 @@ async def test_call_tool_appends_unless_it_is_told_to_replace(memory: WorkingMem
     assert await content(memory) == "likes tea\n\nlives in Oslo"
     await memory.call_tool("update_working_memory", {"content": "likes coffee", "mode": "replace", "version": 2})
     assert await content(memory) == "likes coffee"
-    assert await memory.call_tool("clear_working_memory", {}) == "The working memory was deleted."
+    assert await memory.call_tool("clear_working_memory", {}, may_clear=True) == "The working memory was deleted."
     assert await memory.get() is None
 
 
@@ -158,6 +158,8 @@ async def test_call_tool_is_applied_once(memory: WorkingMemoryHandle) -> None:
         ("update_working_memory", {"content": "\x00"}),
         ("update_working_memory", {"content": "x", "mode": "delete"}),
         ("update_working_memory", "{broken"),
+        ("update_working_memory", "[" * 100_000),
+        ("clear_working_memory", {}),
         ("update_working_memory", "[]"),
         ("memory", {}),
         ("memory", {"command": "shell"}),
@@ -184,6 +186,27 @@ async def test_call_tool_tells_the_model_what_is_wrong(
     assert result.startswith("Error: ")
     assert len(result) < 500
     assert await memory.get() == stored
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("update_working_memory", {"content": "x"}),
+        ("clear_working_memory", {}),
+        ("memory", {"command": "delete", "path": FILE}),
+    ],
+)
+async def test_call_tool_writes_nothing_if_it_is_told_to_read_only(
+    memory: WorkingMemoryHandle, name: str, arguments: dict[str, Any]
+) -> None:
+    """With read_only=True, a tool that writes is not there for the model; what reads is."""
+    stored = await memory.set("likes tea")
+
+    result = await memory.call_tool(name, arguments, read_only=True, may_clear=True)
+
+    assert result == f"Error: there is no tool {name} here"
+    assert await memory.get() == stored
+    assert "likes tea" in await memory.call_tool("get_working_memory", read_only=True)
 
 
 async def test_call_tool_refuses_an_unknown_tool(memory: WorkingMemoryHandle) -> None:

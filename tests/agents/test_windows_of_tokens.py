@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -165,6 +166,7 @@ async def test_memory_messages_of_tokens_count_as_they_are_told(count: Encoding,
         ({"tokens": 10, "limit": None}, "limit, which counts messages, turns and tokens: pass one of them"),
         ({"tokens": 10, "turns": 1}, "limit, which counts messages, turns and tokens: pass one of them"),
         ({"tokens": 10, "count": "gpt2"}, "encoding must be one of o200k, cl100k, not 'gpt2'"),
+        ({"tokens": 10, "count": asyncio.sleep}, "count is an async function"),
         ({"tokens": 10, "count": 4}, "encoding must be one of o200k, cl100k, not 4"),
         ({"shorten_results": 99}, "shorten_results must be 100 or more"),
         ({"limit": 5, "count": "gpt2"}, "encoding must be one of o200k, cl100k, not 'gpt2'"),

@@ -336,6 +336,17 @@ async def test_recall_warns_once_that_old_messages_are_deleted(
             await transaction.recall("ada", "tortoise")
 
     assert ["storage_limit" in message for message in caplog.messages] == [True]
+    assert "unless VoltAgent" not in caplog.text
+
+
+async def test_recall_does_not_say_of_tables_of_voltagent_that_messages_are_deleted(
+    make_storage: MakeStorage, migrated: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nobody has given a limit, the warning says that there is none in tables that VoltAgent uses."""
+    with caplog.at_level(logging.WARNING, "voltmem"):
+        await make_storage(search=True).recall("ada", "tortoise")
+
+    assert "which are deleted, unless VoltAgent uses the tables" in caplog.text
 
 
 # --- for a model --------------------------------------------------------------------------------------------------

@@ -163,22 +163,32 @@ async def test_the_search_is_turned_on_and_off(command_here: Command, make_stora
 
 
 async def test_vectors_are_made_by_a_command(
-    command_here: Command, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    command_here: Command, make_storage: MakeStorage, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """embed takes a Recall, or a function that returns one, by its name; another name is an error that says so."""
+    """embed takes a Recall, or a function that returns one, by its name; a wrong name, and what fails, are errors."""
     if not await connection.fetchval("SELECT count(*) > 0 FROM pg_available_extensions WHERE name = 'vector'"):
         pytest.skip("this server has no pgvector")
 
     async def embed(texts: Sequence[str]) -> list[list[float]]:
         return [[float(len(text)), 1.0] for text in texts]
 
+    async def refuse(texts: Sequence[str]) -> list[list[float]]:
+        raise LookupError("no key")
+
     application = ModuleType("application_with_recall")
     application.recall = lambda: Recall(embed=embed, dimensions=2, model="lengths", every=1)  # type: ignore[attr-defined]
+    application.broken = Recall(embed=refuse, dimensions=2, model="none")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, application.__name__, application)
+    storage = make_storage()
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
 
     done = await command_here("embed", "--recall", "application_with_recall:recall")
     wrong = await command_here("embed", "--recall", "application_with_recall:nothing")
+    failed = await command_here("embed", "--recall", "application_with_recall:broken")
 
-    assert done.printed == "0 messages embedded\n"
+    assert done.printed == "1 messages embedded\n"
+    assert (failed.code, failed.printed) == (1, "")
+    assert "embed() of --recall failed: LookupError('no key')" in failed.problems
     assert (wrong.code, wrong.printed) == (1, "")
     assert "as in app:recall" in wrong.problems

@@ -8,13 +8,14 @@ file of its folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from voltmem._areas.working_memory import MemorySchema, ToolForm
-from voltmem._values import JsonObject, describe_unknown, short_repr
+from voltmem._values import JsonObject, check_flag, describe_unknown, short_repr
 from voltmem.errors import (
     ConversationNotFoundError,
     InvalidInputError,
@@ -153,6 +154,13 @@ def quoted(content: str, version: int) -> str:
     )
 
 
+def offered_tools(*, read_only: bool, may_clear: bool) -> list[str]:
+    """Return the names of the tools that a model may call, in any form."""
+    check_flag("read_only", read_only)
+    check_flag("may_clear", may_clear)
+    return [GET] if read_only else [GET, UPDATE, FILES, *([CLEAR] if may_clear else [])]
+
+
 # --- calls ----------------------------------------------------------------------------------------------------------
 
 
@@ -160,15 +168,16 @@ async def run_tool(
     memory: WorkingMemoryHandle,
     name: str,
     arguments: object,
-    operation_id: str | None,
-    author: str | None,
-    from_messages: Sequence[str] | None = None,
+    marks: dict[str, str | None],
+    from_messages: Sequence[str] | None,
+    offered: Collection[str],
 ) -> str:
     """Return the result of a call. Raises ToolError for what the model can correct."""
     known = {GET: _get, UPDATE: _update, CLEAR: _clear, FILES: _files}
     if name not in known:
         raise InvalidInputError(describe_unknown("tool", str(name), list(known)))
-    marks = {"operation_id": operation_id, "author": author}
+    if name not in offered:
+        raise ToolError(f"there is no tool {name} here")
     call = _Call(memory, _arguments(arguments), marks, from_messages)
     try:
         return await known[name](call)
@@ -181,7 +190,7 @@ async def run_tool(
 def _arguments(given: object) -> Mapping[str, Any]:
     if isinstance(given, str | bytes):
         try:
-            given = json.loads(given or "{}")
+            given = from_json(given or "{}")  # which refuses what is nested too deep
         except ValueError as error:
             raise ToolError(f"the arguments are not JSON: {error}") from error
     if isinstance(given, BaseModel):
@@ -229,7 +238,7 @@ class _Call:
 
     async def is_repeated(self) -> bool:
         """Whether this operation was made already, lately."""
-        operation = self.marks["operation_id"]
+        operation = self.marks.get("operation_id")
         if operation is None:
             return False
         return any(each.operation_id == operation for each in await self.memory.history(limit=_RECENT))
@@ -393,7 +402,7 @@ def anthropic_tool(memory: WorkingMemoryHandle) -> Any:
 
         async def _run(self, command: Any) -> str:
             try:
-                return await run_tool(memory, FILES, command.model_dump(), None, None)
+                return await run_tool(memory, FILES, command.model_dump(), {}, None, [FILES])
             except ToolError as error:
                 raise SdkToolError(str(error)) from error
 

@@ -326,11 +326,14 @@ class WorkingMemoryHandle:
         operation_id: str | None = None,
         author: str | None = None,
         from_messages: Sequence[str] | None = None,
+        read_only: bool = False,
+        may_clear: bool = False,
     ) -> str:
         """
         Run a model's call of one of the tools. Returns the result for the model.
 
-        What the model did wrong, and what is refused, is in the result, which then begins with ``Error:``.
+        What the model did wrong, and what is refused, is in the result, which then begins with ``Error:``. So is a call
+        of a tool that it was not given: models make names up.
 
         Args:
             name: The name of the tool.
@@ -338,16 +341,20 @@ class WorkingMemoryHandle:
             operation_id: An id of the call that is unique for the user, so that a repeat changes nothing.
             author: As in all writes.
             from_messages: The ids of the messages that the model was answering.
+            read_only: As in tools(): nothing is written.
+            may_clear: As in tools(): ``clear_working_memory`` is run.
 
         Raises:
             InvalidInputError: There is no such tool.
 
         One round trip; changes by Anthropic's memory tool take two, and one more with an operation_id.
         """
-        from voltmem._agents.memory_tools import ToolError, run_tool  # here: as above
+        from voltmem._agents.memory_tools import ToolError, offered_tools, run_tool  # here: as above
 
         try:
-            return await run_tool(self, name, arguments, operation_id, author, from_messages)
+            marks = {"operation_id": operation_id, "author": author}
+            offered = offered_tools(read_only=read_only, may_clear=may_clear)
+            return await run_tool(self, name, arguments, marks, from_messages, offered)
         except ToolError as error:
             return f"Error: {error}"
 

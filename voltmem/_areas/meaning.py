@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import time
@@ -70,8 +71,15 @@ class Meaning:
         return tables
 
     async def question(self, text: str) -> str:
-        """Return the vector of what is looked for, as SQL reads it."""
-        (vector,) = await self.vectors([text[: self.recall.piece]])
+        """Return the vector of what is looked for, as SQL reads it. EmbeddingError if it does not come in time."""
+        seconds = self.recall.question_timeout
+        try:
+            async with asyncio.timeout(seconds) as waiting:
+                (vector,) = await self.vectors([text[: self.recall.piece]])
+        except TimeoutError as error:
+            if not waiting.expired():
+                raise
+            raise EmbeddingError(f"embed() of {self.recall.model!r} took more than {seconds:g} seconds") from error
         return vector
 
     async def check_works(self) -> None:

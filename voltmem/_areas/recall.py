@@ -169,7 +169,7 @@ class Recalling(Area):
         """Return the moments that fit a text. given: makes the arguments of the statement, of the text's words."""
         self._check_recall()
         if self._options.on_limit == "delete" and self._options.storage_limit is not None:
-            _warn_once(self._options.tables)
+            _warn_once(self._options.tables, is_given=self._options.limit_is_given)
         meant = await self._meant(text)
         asked = await off_loop_if_long(len(text), asked_words, text) if self._options.search else []
         if not asked and meant is None:
@@ -213,10 +213,11 @@ async def recall_others(access: Access, user_id: str, text: str, shown: Shown | 
 
 
 @lru_cache(maxsize=256)
-def _warn_once(tables: Tables) -> None:
+def _warn_once(tables: Tables, *, is_given: bool) -> None:
     """Log once in the process, for these tables, that old messages are deleted."""
     logger.warning(
-        "recall() of %s does not find messages beyond the storage_limit, which are deleted: "
+        "recall() of %s does not find messages beyond the storage_limit, which are deleted%s: "
         'on_limit="archive" keeps them',
         tables,
+        "" if is_given else ", unless VoltAgent uses the tables",  # where there is no limit unless one is given
     )

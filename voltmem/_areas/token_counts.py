@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from functools import partial
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from voltmem._values import to_json
+from voltmem.errors import InvalidQueryError
 from voltmem.models import Message
 from voltmem.parts import File, Other, Part, Reasoning, Source, Text, ToolCall, ToolResult, parts, plain
 from voltmem.parts._types import BASE64_URL
@@ -25,6 +27,8 @@ TOKENS_OF_FILE: Final = 1_000
 def counter(count: Encoding | CountTokens) -> CountTokens:
     """Return the function that counts; InvalidQueryError for what is neither a function nor the name of an encoding."""
     if callable(count):
+        if inspect.iscoroutinefunction(count):
+            raise InvalidQueryError("count is an async function: pass one that returns the number at once")
         return count
     estimate_tokens("", count)  # checks the name
     return partial(estimate_tokens, encoding=count)

@@ -197,6 +197,8 @@ def _own(tables: Tables, names: RoleNames) -> Iterator[str]:
     """Yield the statements that make the owner the owner, who may create more."""
     yield f'GRANT USAGE, CREATE ON SCHEMA "{tables.schema}" TO "{names.owner}";'
     yield "\n".join(f'ALTER TABLE {each} OWNER TO "{names.owner}";' for each in tables.all_tables())
+    is_there = f"pg_catalog.to_regclass('{tables.embeddings}') IS NOT NULL"
+    yield _if(is_there, f'ALTER TABLE {tables.embeddings} OWNER TO "{names.owner}";')
     yield "\n".join(f'ALTER FUNCTION {each} OWNER TO "{names.owner}";' for each in tables.all_functions())
 
 

@@ -78,7 +78,7 @@ class VoltMemWorkingMemory(Toolkit):
                 raise EventLoopError(
                     "this memory is asynchronous: call arun(), or give the handle of a voltmem.sync.PostgresStorage"
                 )
-            return memory.call_tool(name, arguments, **_marks(fc, run_context, arguments))
+            return memory.call_tool(name, arguments, **_marks(fc, run_context, arguments), may_clear=True)
 
         return call
 
@@ -89,7 +89,7 @@ class VoltMemWorkingMemory(Toolkit):
             memory = self._kept.of(run_context, _began_at(run_context))
             if isinstance(memory, BlockingHandle):
                 return await asyncio.to_thread(call, fc, run_context, **arguments)
-            return await memory.call_tool(name, arguments, **_marks(fc, run_context, arguments))
+            return await memory.call_tool(name, arguments, **_marks(fc, run_context, arguments), may_clear=True)
 
         return acall
 

@@ -107,13 +107,13 @@ class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
     def _tool(self, tool: MemoryTool) -> StructuredTool:
         def call(runtime: ToolRuntime[Any, Any], **arguments: Any) -> str:
             memory, marks = self._blocking(runtime.context), _marks(runtime, arguments)
-            return memory.call_tool(tool.name, arguments, **marks)
+            return memory.call_tool(tool.name, arguments, **marks, may_clear=True)
 
         async def acall(runtime: ToolRuntime[Any, Any], **arguments: Any) -> str:
             memory = self._kept.of(runtime.context)
             if isinstance(memory, BlockingHandle):
                 return await asyncio.to_thread(call, runtime, **arguments)
-            return await memory.call_tool(tool.name, arguments, **_marks(runtime, arguments))
+            return await memory.call_tool(tool.name, arguments, **_marks(runtime, arguments), may_clear=True)
 
         return StructuredTool(
             name=tool.name, description=tool.description, args_schema=tool.parameters, func=call, coroutine=acall

@@ -101,4 +101,4 @@ class VoltMemWorkingMemory:
 
     async def _call(self, name: str, context: ToolContext[Any], arguments: str) -> str:
         memory = self._kept.of(context.context)
-        return await memory.call_tool(name, arguments, from_messages=asked_of(context))
+        return await memory.call_tool(name, arguments, from_messages=asked_of(context), may_clear=True)

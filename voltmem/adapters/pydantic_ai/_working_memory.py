@@ -104,7 +104,7 @@ async def _call(memory: WorkingMemoryHandle, name: str, ctx: RunContext[Any], **
     step = ctx.run_id and f"{ctx.run_id}:{ctx.run_step}"  # a workflow engine has these, and not the messages
     operation = operation_of(step, ctx.tool_call_id, arguments)
     sources = [asked_id(ctx.run_id)] if ctx.run_id else None
-    return await memory.call_tool(name, arguments, operation_id=operation, from_messages=sources)
+    return await memory.call_tool(name, arguments, operation_id=operation, from_messages=sources, may_clear=True)
 
 
 def _beginning_with(text: str, messages: list[ModelMessage]) -> list[ModelMessage]:
