@@ -28,6 +28,9 @@ BODIES: dict[str, Any] = {
     "changeMemory": {"append": "My pin is mine"},
     "setConversationMemory": {"content": "My pin is mine"},
     "changeConversationMemory": {"append": "My pin is mine"},
+    "restoreMemory": {"version": 1},
+    "restoreConversationMemory": {"version": 1},
+    "forgetMessages": {"messageIds": ["m1"]},
     "changeMessage": {"mergeMetadata": {"pin": "mine"}},
 }
 EXAMPLE = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
@@ -80,9 +83,9 @@ async def test_a_stranger_finds_no_conversation_and_changes_nothing(
     assert await seen(ada) == before
 
 
-# These are tested in test_events.py, test_transfer.py, test_shares.py and test_files.py.
+# These are tested in test_events.py, test_transfer.py, test_shares.py, test_files.py and test_working_memory.py.
 ELSEWHERE = {
-    *("GET /api/events", "POST /api/import", "DELETE /api/shares/{token}", *OPEN_TO_ALL),
+    *("GET /api/events", "POST /api/import", "DELETE /api/shares/{token}", "POST /api/memory/restore", *OPEN_TO_ALL),
     *(name for name in EXAMPLE if "{fileId}" in name),
 }
 ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - ELSEWHERE)

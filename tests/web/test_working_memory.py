@@ -103,3 +103,62 @@ async def test_json_is_merged(path: str, ada: httpx2.AsyncClient) -> None:
 async def test_a_change_that_is_none_is_invalid(body: dict[str, Any], ada: httpx2.AsyncClient) -> None:
     """One of append and merge is needed, and not empty."""
     problem(await ada.patch("/memory", json=body), 422, "invalid-request")
+
+
+async def test_a_memory_shows_its_versions_and_is_restored(path: str, ada: httpx2.AsyncClient) -> None:
+    """The history has each version, newest first; one of them becomes the memory again, if nobody was faster."""
+    assert (await ada.get(f"{path}/history")).json() == {"items": []}
+    await ada.put(path, json={"content": "- likes tea"})
+    await ada.put(path, json={"content": "- likes coffee"})
+
+    refused = await ada.post(f"{path}/restore", json={"version": 1}, headers={"If-Match": '"1"'})
+    restored = await ada.post(f"{path}/restore", json={"version": 1}, headers={"If-Match": '"2"'})
+    versions = (await ada.get(f"{path}/history", params={"limit": 2})).json()["items"]
+    older = (await ada.get(f"{path}/history", params={"before": 2})).json()["items"]
+
+    problem(refused, 412, "memory-changed")
+    assert (restored.json()["content"], restored.headers["etag"]) == ("- likes tea", '"3"')
+    assert [(each["version"], each["change"], each["author"]) for each in versions] == [
+        (3, "restore", "user"),
+        (2, "set", "user"),
+    ]
+    assert [each["content"] for each in older] == ["- likes tea"]
+
+
+async def test_a_version_that_is_not_there_is_not_restored(path: str, ada: httpx2.AsyncClient) -> None:
+    """A version that never was, or no number, is a problem, and nothing is changed; so is another's conversation."""
+    await ada.put(path, json={"content": "- likes tea"})
+
+    for version in (7, 10**18 - 1):
+        problem(await ada.post(f"{path}/restore", json={"version": version}), 409, "memory-refused")
+    for wrong in (0, 10**18, "one", None):
+        problem(await ada.post(f"{path}/restore", json={"version": wrong}), 422, "invalid-request")
+    assert (await ada.get(path)).json()["version"] == 1
+    assert (await ada.get("/conversations/none/memory/history")).status_code == 404
+    assert (await ada.post("/conversations/none/memory/restore", json={"version": 1})).status_code == 404
+
+
+async def test_messages_are_forgotten_with_what_remembers_them(
+    ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient, storage: PostgresStorage
+) -> None:
+    """POST /forget deletes messages of the user's own only, and names the versions that were written from them."""
+    for user in ("ada", "mallory"):
+        await storage.create_conversation({"id": f"{user}-1", "user_id": user})
+        await storage.add_messages(
+            [{"id": "m1", "role": "user", "content": "My pin is 1234"}, {"id": "m2", "role": "user", "content": "Tea"}],
+            user,
+            f"{user}-1",
+        )
+    await storage.working_memory("ada").set("- a pin", from_messages=["m1"])
+
+    assert (await ada.post("/forget", json={"messageIds": ["m1"], "conversationId": "mallory-1"})).json()["messages"] == 0
+    done = await ada.post("/forget", json={"messageIds": ["m1", "none"]})
+
+    assert done.json() == {
+        "messages": 1,
+        "conversations": 1,
+        "memory": [{"conversationId": None, "version": 1, "isNewest": True}],
+    }
+    assert [each.id for each in await storage.get_messages("ada", "ada-1")] == ["m2"]
+    assert len(await storage.get_messages("mallory", "mallory-1")) == 2
+    problem(await mallory.post("/forget", json={"messageIds": "m1"}), 422, "invalid-request")

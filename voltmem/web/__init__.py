@@ -47,6 +47,7 @@ from voltmem.web import (
     _conversations,
     _events,
     _files,
+    _forgetting,
     _frontends,
     _messages,
     _recall,
@@ -64,7 +65,8 @@ __all__ = ["app", "router"]
 
 _OF_A_USER = (
     *(_conversations.routes, _tags.routes, _recall.routes, _messages.routes, _shares.routes),
-    *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes, _files.routes, _working_memory.routes),
+    *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes, _files.routes),
+    *(_working_memory.routes, _forgetting.routes),
 )
 _OF_ANYBODY = (_shares.public_routes, _files.public_routes)
 record_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.routes)

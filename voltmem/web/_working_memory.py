@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Annotated, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Response
-from pydantic import ConfigDict, JsonValue, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from voltmem._agents.working_memory import WorkingMemoryHandle
-from voltmem._areas.working_memory import WorkingMemory
+from voltmem._agents.working_memory import HISTORY_LIMIT, WorkingMemoryHandle
+from voltmem._areas.working_memory import MemoryChange, WorkingMemory
 from voltmem._user import UserStorage
 from voltmem.errors import InvalidInputError, MemoryConflictError, MemoryRefusedError
 from voltmem.web._bodies import Given
@@ -24,6 +24,8 @@ from voltmem.web._signed_in import Mine
 routes = APIRouter(route_class=ProblemRoute)
 
 _AUTHOR: Final = "user"
+_LARGEST: Final = 10**18 - 1
+"""The largest version that an ETag may name."""
 
 # A proxy that compresses an answer makes its ETag weak: W/"3". The version is still the same text.
 _ETAGS: Final = r'^(\*|(W/)?"?([0-9]{1,18})"?)$'
@@ -53,6 +55,35 @@ class Memory(Answer):
     """Who wrote it."""
     changed_at: datetime | None
     """When it was written."""
+
+
+class Version(Answer):
+    """One version of a working memory."""
+
+    version: int
+    """Its number, from 1 on."""
+    content: str | None
+    """The text, which may be JSON; null: it was deleted."""
+    change: MemoryChange
+    """What made it: see the change of MemoryVersion in the library."""
+    author: str | None
+    """Who wrote it."""
+    created_at: datetime
+    """When it was written."""
+    from_messages: list[str]
+    """The ids of the messages that its content came from, as far as its writers said."""
+
+
+class Versions(Answer):
+    """Versions of a working memory, newest first. A hundred are kept."""
+
+    items: list[Version]
+
+
+class Restored(Body):
+    """The version that becomes the memory again, as a new one."""
+
+    version: Annotated[int, Field(ge=1, le=_LARGEST)]
 
 
 class DeletedMemory(Answer):
@@ -193,6 +224,25 @@ async def _deleted(mine: UserStorage, id: str | None, condition: _Condition, *, 
     return JsonResponse(DeletedMemory(deleted=done))
 
 
+async def _versions(mine: UserStorage, id: str | None, limit: int, before: int | None) -> Response:
+    memory = mine.working_memory(id)
+    found = await memory.history(limit=limit, before=before)
+    if not found:
+        await _found(mine, memory)  # or 404
+    return JsonResponse(Versions(items=[Version.model_validate(each) for each in found]))
+
+
+async def _restored(mine: UserStorage, id: str | None, given: Restored, condition: _Condition) -> Response:
+    memory = mine.working_memory(id)
+
+    async def change(version: int | None) -> WorkingMemory:
+        return await memory.restore(given.version, if_version=version, author=_AUTHOR)
+
+    return _answer(await _when(condition, mine, memory, change))
+
+
+Limit: TypeAlias = Annotated[int, Query(description="The maximum number of versions.", ge=1, le=100)]
+Before: TypeAlias = Annotated[int | None, Query(description="Only versions before this one.", ge=1, le=_LARGEST)]
 History: TypeAlias = Annotated[
     bool, Query(description="Also delete the versions before, so that nothing of what it held is stored any more.")
 ]
@@ -225,6 +275,18 @@ async def change_memory(mine: Mine, changes: Given[MemoryChanges], condition: Co
 async def delete_memory(mine: Mine, condition: Condition, history: History = False) -> Response:
     """Delete the memory of the user."""
     return await _deleted(mine, None, condition, history=history)
+
+
+@routes.get("/memory/history", response_model=Versions, responses=responses(), operation_id="listMemoryVersions")
+async def list_memory_versions(mine: Mine, limit: Limit = HISTORY_LIMIT, before: Before = None) -> Response:
+    """List what the memory of the user was, newest first."""
+    return await _versions(mine, None, limit, before)
+
+
+@routes.post("/memory/restore", response_model=Memory, responses=_STORED, operation_id="restoreMemory")
+async def restore_memory(mine: Mine, given: Given[Restored], condition: Condition) -> Response:
+    """Make an earlier version the memory of the user again."""
+    return await _restored(mine, None, given, condition)
 
 
 # --- a conversation's ---------------------------------------------------------------------------------------------
@@ -262,3 +324,21 @@ async def delete_conversation_memory(
 ) -> Response:
     """Delete the memory of a conversation."""
     return await _deleted(mine, conversationId, condition, history=history)
+
+
+@routes.get(f"{_PATH}/history", response_model=Versions, responses=_ONE, operation_id="listConversationMemoryVersions")
+async def list_conversation_memory_versions(
+    mine: Mine, conversationId: ConversationId, limit: Limit = HISTORY_LIMIT, before: Before = None
+) -> Response:
+    """List what the memory of a conversation was, newest first."""
+    return await _versions(mine, conversationId, limit, before)
+
+
+@routes.post(
+    f"{_PATH}/restore", response_model=Memory, responses=_STORED_OF_ONE, operation_id="restoreConversationMemory"
+)
+async def restore_conversation_memory(
+    mine: Mine, conversationId: ConversationId, given: Given[Restored], condition: Condition
+) -> Response:
+    """Make an earlier version the memory of a conversation again."""
+    return await _restored(mine, conversationId, given, condition)
