@@ -129,9 +129,9 @@ async def test_a_version_that_is_not_there_is_not_restored(path: str, ada: httpx
     """A version that never was, or no number, is a problem, and nothing is changed; so is another's conversation."""
     await ada.put(path, json={"content": "- likes tea"})
 
-    for version in (7, 10**18 - 1):
+    for version in (7, 2**53 - 1):
         problem(await ada.post(f"{path}/restore", json={"version": version}), 409, "memory-refused")
-    for wrong in (0, 10**18, "one", None):
+    for wrong in (0, 2**53, "one", None):
         problem(await ada.post(f"{path}/restore", json={"version": wrong}), 422, "invalid-request")
     assert (await ada.get(path)).json()["version"] == 1
     assert (await ada.get("/conversations/none/memory/history")).status_code == 404

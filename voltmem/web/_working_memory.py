@@ -24,8 +24,8 @@ from voltmem.web._signed_in import Mine
 routes = APIRouter(route_class=ProblemRoute)
 
 _AUTHOR: Final = "user"
-_LARGEST: Final = 10**18 - 1
-"""The largest version that an ETag may name."""
+_LARGEST: Final = 2**53 - 1
+"""The largest number that JavaScript reads exactly."""
 
 # A proxy that compresses an answer makes its ETag weak: W/"3". The version is still the same text.
 _ETAGS: Final = r'^(\*|(W/)?"?([0-9]{1,18})"?)$'
