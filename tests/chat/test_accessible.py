@@ -320,6 +320,11 @@ async def test_enlarged_to_400_percent_nothing_is_scrolled_sideways(mine: UserSt
         .map(each => `${each.className || each.tagName} ${each.scrollWidth} ${each.clientWidth}`)"""
 
     assert await tab.page.evaluate(too_wide) == []
+    # What stands below an answer is below it, also where the time has no room beside the buttons.
+    below = """() => { const answer = [...document.querySelectorAll(".message-assistant")].at(-1);
+        const [body, time] = [".body", ".actions time"].map(each => answer.querySelector(each).getBoundingClientRect());
+        return [time.top >= body.bottom, time.height < 30]; }"""
+    assert await tab.page.evaluate(below) == [True, True]
     await expect(tab.box).to_be_in_viewport(ratio=1)
     for key in ("Control+k", "?"):
         await tab.page.locator("#conversation-menu").focus()
@@ -387,8 +392,10 @@ async def test_on_paper_there_is_the_conversation_and_nothing_else(mine: UserSto
     conversation = await mine.create_conversation({"title": "On paper"})
     said: list[dict[str, Any]] = [
         {"role": ("user", "assistant")[n % 2], "content": f"Said {n} with $x^2$\n\n```\ncode\n```\n" + "line\n\n" * 9}
-        for n in range(50)
+        for n in range(49)
     ]
+    wide = "```\n" + "wide " * 50 + "w" * 200 + "\n```\n\n$$" + "a + b = " * 60 + "c$$\n"
+    said.append({"role": "assistant", "content": wide})
     await mine.add_messages(said, conversation.id)
     await tab.open(f"/c/{conversation.id}")
     await tab.page.emulate_media(media="print")
@@ -402,10 +409,13 @@ async def test_on_paper_there_is_the_conversation_and_nothing_else(mine: UserSto
     await tab.page.keyboard.press("Control+p")
     await tab.page.wait_for_function("window.isPrinting")
     printed = tab.page.locator(".printed")
+    cut_off = """() => [...document.querySelectorAll(".printed :is(pre, .formula-displayed, .table)")]
+        .filter(each => each.scrollWidth > each.clientWidth).map(each => each.outerHTML.slice(0, 99))"""
     await expect(printed.locator(".message")).to_have_count(50)
-    await expect(printed.locator(".katex")).to_have_count(25)
+    await expect(printed.locator(".katex")).to_have_count(25)  # one of them wide
     await expect(printed.locator(".message").first).to_be_visible()
     await expect(tab.page.locator("#main")).to_be_hidden()
+    assert await tab.page.evaluate(cut_off) == []
     assert await tab.page.evaluate(SEEN) == []
     await tab.page.evaluate("dispatchEvent(new Event('afterprint'))")
     await expect(printed).to_have_count(0)
