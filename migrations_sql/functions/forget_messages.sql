@@ -1,9 +1,9 @@
--- version 2
+-- version 3
 -- forget_messages: delete messages in all conversations of a user, or in one and its forks, soft-deleted ones too, with
 -- what was derived from them, and find the versions of working memory that were written from them.
 --
--- A function, because each conversation is locked first, in ascending order like every caller, and what concurrent
--- writers committed must be seen then.
+-- A function, because the conversations are locked first, in ascending order like every caller, and what concurrent
+-- writers committed must be seen then. A fork locks what it copies: whoever waits for it has to look again, for the copy.
 --
 -- Arguments: the user; the ids of the messages; the conversation, with its forks and theirs; NULL: all.
 -- Returns how many messages were deleted, in how many conversations; how many vectors and steps of VoltAgent's; and the
@@ -25,31 +25,41 @@ DECLARE
     of_conversations jsonb;
     is_gone boolean;
     within text[] := CASE WHEN only_in IS NOT NULL THEN ARRAY[only_in] END;
-    forks text[] := within;
+    forks text[];
+    holders text[];
+    locked text[] := '{}';
 BEGIN
-    -- In steps: Citus runs no recursive query over several workers.
-    WHILE forks IS NOT NULL LOOP
-        SELECT array_agg(c.id) INTO forks
+    LOOP
+        forks := within;
+        -- In steps: Citus runs no recursive query over several workers.
+        WHILE forks IS NOT NULL LOOP
+            SELECT array_agg(c.id) INTO forks
+                FROM {schema}.{prefix}_conversations AS c
+                WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
+            within := within || forks;
+        END LOOP;
+        SELECT array_agg(c.id ORDER BY c.id) INTO holders
             FROM {schema}.{prefix}_conversations AS c
-            WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
-        within := within || forks;
+            WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND c.id <> ALL (locked) AND EXISTS (
+                SELECT 1 FROM {schema}.{prefix}_messages AS m
+                WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
+            );
+        EXIT WHEN holders IS NULL;
+        FOREACH conversation IN ARRAY holders LOOP
+            PERFORM 1 FROM {schema}.{prefix}_conversations AS c
+                WHERE c.id = conversation AND c.user_id = of_user
+                FOR NO KEY UPDATE;
+        END LOOP;
+        locked := locked || holders;
     END LOOP;
     messages := 0;
     conversations := 0;
     vectors := 0;
     steps := 0;
-    FOR conversation IN
-        SELECT c.id FROM {schema}.{prefix}_conversations AS c
-        WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND EXISTS (
-            SELECT 1 FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
-        )
-        ORDER BY c.id
-    LOOP
+    FOREACH conversation IN ARRAY locked LOOP
         SELECT c.deleted_at IS NOT NULL INTO is_gone
             FROM {schema}.{prefix}_conversations AS c
-            WHERE c.id = conversation AND c.user_id = of_user
-            FOR NO KEY UPDATE;
+            WHERE c.id = conversation AND c.user_id = of_user;
         CONTINUE WHEN NOT FOUND;
         SELECT f.vectors, f.steps INTO derived FROM {schema}.{prefix}_forget_derived(conversation, message_ids) AS f;
         IF is_gone THEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -84,6 +85,38 @@ async def test_forget_in_a_conversation_leaves_other_conversations(
     for user, conversation_id in (("bob", "c2"), ("ada", "absent")):
         assert await storage.forget(user, ["1"], conversation_id) == Forgotten()
     assert (await storage.forget("ada", ["1"])).messages == 2
+
+
+@pytest.mark.parametrize("conversation_id", [None, "c1"])
+async def test_forget_finds_the_copy_of_a_fork_that_it_waits_for(
+    storage: PostgresStorage, conversation_id: str | None
+) -> None:
+    """Forks, and forks of them, that another transaction has not committed yet do not keep the messages."""
+    secret = {"id": "secret", "role": "user", "content": SECRET}
+    await storage.add_messages([secret, {**secret, "id": "other"}], "ada", "c1", resource_id="docs")
+    await storage.fork_conversation("c1", id="committed")
+    async with storage.transaction() as first, storage.transaction() as second:
+        await first.fork_conversation("c1", id="a copy")
+        await first.fork_conversation("a copy", id="z copy of the copy")
+        await second.fork_conversation("committed", id="another")
+        forgetting = asyncio.create_task(storage.forget("ada", ["secret"], conversation_id))
+        await asyncio.sleep(0.3)
+        assert not forgetting.done()
+
+    assert await forgetting == Forgotten(messages=5, conversations=5)
+    for each in ("c1", "committed", "a copy", "z copy of the copy", "another"):
+        assert await ids(storage, each) == ["other"]
+
+
+async def test_forget_beside_fork_conversation_leaves_no_copy(storage: PostgresStorage) -> None:
+    """Whichever of the two is first, no copy has the message afterwards."""
+    for number in range(20):
+        source, fork = f"c{number}", f"fork{number}"
+        await storage.add_message(
+            {"id": "secret", "role": "user", "content": SECRET}, "ada", source, resource_id="docs"
+        )
+        await asyncio.gather(storage.fork_conversation(source, id=fork), storage.forget("ada", ["secret"]))
+        assert (await ids(storage, source), await ids(storage, fork)) == ([], [])
 
 
 async def test_forget_leaves_what_followed_in_its_place(storage: PostgresStorage) -> None:

@@ -84,7 +84,8 @@ class Forgetting(Pruning):
             OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
                 again.
 
-        One round trip, which looks the messages up in each of the user's conversations.
+        One round trip, which looks the messages up in each of the user's conversations, and again when those that have
+        them are locked: it waits for a fork that is being made, and finds the copy.
         """
         check_user("user_id", user_id, "forget() deletes what one user has")
         ids = check_ids("message_ids", message_ids)
