@@ -37,6 +37,8 @@ CREATE INDEX voltagent_memory_conversations_by_resource ON public.voltagent_memo
 
 CREATE INDEX voltagent_memory_conversations_in_sidebar ON public.voltagent_memory_conversations USING btree (user_id, archived, pinned, updated_at, id) WHERE (deleted_at IS NULL);
 
+CREATE INDEX voltagent_memory_conversations_forked ON public.voltagent_memory_conversations USING btree (user_id, forked_from, id) WHERE (forked_from IS NOT NULL);
+
 CREATE SEQUENCE public.voltagent_memory_messages_seq;
 
 CREATE TABLE public.voltagent_memory_messages (
@@ -1357,6 +1359,62 @@ BEGIN
         WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
         ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
     RETURN NEXT;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_copies_in_forks(of_user text, only_in text, of_resource text, shown_in text, shown_ids text[])
+ RETURNS TABLE(conversation_id text, message_id text, turn text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    related text[];
+BEGIN
+    IF shown_in IS NOT NULL THEN
+        RETURN QUERY SELECT shown_in, shown.id, '' FROM unnest(shown_ids) AS shown (id);
+    END IF;
+    SELECT array_agg(c.id) || array_agg(c.forked_from) INTO related
+        FROM "public".voltagent_memory_conversations AS c
+        WHERE c.user_id = of_user AND c.forked_from IS NOT NULL AND only_in IS NULL;
+    IF related IS NULL THEN
+        RETURN;
+    END IF;
+    -- "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
+    RETURN QUERY
+        SELECT m.conversation_id, m.message_id, CASE WHEN m.is_shown THEN '' ELSE m.first END
+        FROM (
+            SELECT m.conversation_id, m.message_id, first_value(m.conversation_id) OVER copies AS first,
+                first_value(m.is_shown) OVER copies AS is_shown
+            FROM (
+                SELECT said.*, c.begun_at, c.forked_from,
+                    coalesce(said.conversation_id = shown_in AND said.message_id = ANY (shown_ids), false) AS is_shown
+                FROM (SELECT NULL::text AS user_id) AS nobody
+                CROSS JOIN (
+                    SELECT c.id, c.created_at AS begun_at, c.forked_from
+                    FROM "public".voltagent_memory_conversations AS c
+                    WHERE c.id = ANY (related) AND c.user_id = of_user AND c.deleted_at IS NULL
+                        AND c.resource_id = coalesce(of_resource, c.resource_id)
+                ) AS c
+                CROSS JOIN LATERAL (
+                    SELECT m.conversation_id, m.message_id, m.created_at, m.content, m.parts, m.aside,
+                        CASE WHEN user_id <> 'default' THEN user_id END AS author
+                    FROM "public".voltagent_memory_messages AS m
+                    WHERE m.conversation_id = c.id
+                    ORDER BY m.conversation_id, m.message_id
+                ) AS said
+            ) AS m
+            WHERE NOT m.aside AND coalesce(m.author, of_user) = of_user
+            WINDOW copies AS (
+                PARTITION BY m.message_id, m.created_at, m.content, m.parts
+                ORDER BY m.is_shown DESC, m.forked_from IS NOT NULL, m.begun_at DESC, m.conversation_id
+            )
+        ) AS m
+        WHERE m.conversation_id <> m.first;
 END
 $function$;
 

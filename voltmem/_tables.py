@@ -83,6 +83,7 @@ class Tables:
     change_items: str = field(init=False, metadata=_FUNCTION)
     change_memory: str = field(init=False, metadata=_FUNCTION)
     choose_branch: str = field(init=False, metadata=_FUNCTION)
+    copies_in_forks: str = field(init=False, metadata=_FUNCTION)
     copy_files: str = field(init=False, metadata=_FUNCTION)
     count_line: str = field(init=False, metadata=_FUNCTION)
     deleted_since: str = field(init=False, metadata=_FUNCTION)

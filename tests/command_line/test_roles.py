@@ -96,6 +96,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "change_items": "keep_items",
     "change_memory": "set_working_memory",
     "choose_branch": "choose_branch",
+    "copies_in_forks": "recall",
     "copy_files": "give_away",
     "count_line": "add_message",
     "deleted_since": "first_turn",

@@ -40,10 +40,9 @@ def recalled_text(text: object) -> str:
 async def recall_unseen(
     access: Access, user_id: str, text: str, conversation_id: str, shown: Iterable[str | None]
 ) -> list[Moment]:
-    """Return what a user's conversations have about a text, except the messages of this one with these ids."""
+    """Return what a user's conversations have about a text, without the messages of this one with these ids."""
     ids = [id for id in shown if id is not None and is_storable(id)]
-    moments = await recall_others(access, user_id, recalled_text(text), Shown(conversation_id, ids) if ids else None)
-    return list(unseen(moments, conversation_id, ids))
+    return await recall_others(access, user_id, recalled_text(text), Shown(conversation_id, ids) if ids else None)
 
 
 def unseen(moments: Iterable[Moment], conversation_id: str, shown: Iterable[str | None]) -> Iterator[Moment]:

@@ -31,7 +31,7 @@ _OF_ONE_USER: Final = "recall() reads the words of one user's conversations"
 
 
 class Shown(NamedTuple):
-    """The messages of a conversation that a model is shown anyway: they are not recalled."""
+    """The messages of a conversation that a model is shown anyway: neither they nor their copies are recalled."""
 
     conversation_id: str
     message_ids: list[str]
@@ -70,21 +70,21 @@ def recall_arguments(
 
 
 def _moments(rows: Iterable[Record], limit: int) -> list[Moment]:
-    """Return the moments of the rows, best first: each message in the first one that shows it."""
-    candidates: dict[int, list[tuple[int, float, Conversation, Message]]] = {}
-    for places, distances, scores, *columns in rows:
+    """Return the moments of the rows, best first: each message, or a copy of it, in the first one that shows it."""
+    candidates: dict[int, list[tuple[int, float, Conversation, Message, str]]] = {}
+    for places, distances, scores, turn, *columns in rows:
         conversation, message = Conversation.from_row(columns[:7]), Message.from_row(columns[7:])
         for place, distance, score in zip(places, distances, scores, strict=True):
-            candidates.setdefault(int(place), []).append((int(distance), float(score), conversation, message))
+            candidates.setdefault(int(place), []).append((int(distance), float(score), conversation, message, turn))
     moments: list[Moment] = []
     shown: set[tuple[str, str]] = set()
     for _, said in sorted(candidates.items()):
         said.sort(key=lambda each: each[0])
-        key = {distance: (conversation.id, message.id) for distance, _, conversation, message in said}
+        key = {distance: (turn, message.id) for distance, _, _, message, turn in said}
         if len(moments) == limit or key[0] in shown:
             continue
-        conversation, score = next((conversation, score) for distance, score, conversation, _ in said if not distance)
-        new = [message for distance, _, _, message in said if key[distance] not in shown]
+        conversation, score = next((of, score) for distance, score, of, *_ in said if not distance)
+        new = [message for distance, _, _, message, _ in said if key[distance] not in shown]
         moments.append(Moment(conversation=conversation, messages=new, message_id=key[0][1], score=score))
         shown.update(key.values())
     return moments
@@ -140,10 +140,11 @@ class Recalling(Area):
             InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
 
-        Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
-        around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
-        With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
-        Without search=True there are none, and what *embed* raises is raised.
+        Archived messages are read; deleted conversations, and branches that were not chosen, are not. A message
+        that forks have copies of is returned once. The messages around one may be before *after* or after *before*. By
+        words, nothing is found by a text of stop words only. With recall=Recall(…) the text is embedded first; if that
+        fails, or there is no pgvector, words alone count. Without search=True there are none, and what *embed* raises
+        is raised.
         """
         check_user("user_id", user_id, _OF_ONE_USER)
         check_text(text=text)

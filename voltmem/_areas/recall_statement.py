@@ -102,12 +102,11 @@ def _around(tables: Tables, columns: str, middle: str, count: str) -> str:
 
 # A message that may be recalled itself, not only rated as a neighbour.
 _FITS: Final = (
-    f"distance BETWEEN {-REACH} AND {REACH} "
-    "AND ($6::timestamptz IS NULL OR created_at > $6) AND ($7::timestamptz IS NULL OR created_at < $7)"
+    f"distance BETWEEN {-REACH} AND {REACH} AND ($6 IS NULL OR created_at > $6) AND ($7 IS NULL OR created_at < $7)"
 )
 
-
-_MAY_BE_RECALLED: Final = "($12::text IS NULL OR conversation_id <> $12 OR message_id <> ALL ($13::text[]))"
+# That is not shown anyway, and no copy of another one.
+_MAY_BE_RECALLED: Final = "(conversation_id, message_id) NOT IN (TABLE hidden)"
 
 
 class _Meant:
@@ -165,7 +164,7 @@ class _Meant:
                         WHERE {message.format("s", "s")} ORDER BY conversation_id, message_id
                     ) AS m
                     WHERE NOT m.aside AND coalesce(m.author, $1) = $1 AND s.text_hash = {text_hash("m.text")}
-                    ORDER BY s.apart, s.conversation_id, s.message_id LIMIT $10::bigint
+                    ORDER BY s.apart, s.conversation_id, s.message_id LIMIT $10
                 ) UNION """
 
     def scored(self, by_words: str) -> str:
@@ -212,7 +211,8 @@ class RecallStatements:
     The statement of recall(): by words, and where tables.vectors is the schema of pgvector, by vectors, too.
 
     $13 are the ids of messages of conversation $12 that are not recalled; NULL: there are none. By vectors, $14 is the
-    model, and $15 the vector of the text.
+    model, and $15 the vector of the text. "turn" is the conversation of the message that stands for a message and its
+    copies in forks; '' if that is shown anyway.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -288,6 +288,8 @@ class RecallStatements:
                     AND words IS NOT NULL AND NOT aside AND coalesce(author, $1) = $1
                     AND ($4::text IS NULL OR conversation_id = $4)
                     AND ($6::timestamptz IS NULL OR created_at > $6) AND ($7::timestamptz IS NULL OR created_at < $7)
+            ), copies AS (SELECT * FROM {tables.copies_in_forks}($1, $4, $5, $12, $13)
+            ), hidden AS (SELECT conversation_id, message_id FROM copies
             ), theirs AS MATERIALIZED ({theirs}
             ), own AS MATERIALIZED (
                 SELECT t.number, m.conversation_id, m.message_id, {rank} AS tf, {length} AS length
@@ -314,18 +316,19 @@ class RecallStatements:
                     GROUP BY o.conversation_id, o.message_id
                     ORDER BY pg_catalog.sum(t.idf * {_rated("o.tf", "o.length", "t.average")}) DESC,
                         o.conversation_id, o.message_id
-                    LIMIT $10::bigint
+                    LIMIT $10
                 )) AS o
             ), near AS MATERIALIZED (
                 SELECT seed, distance, {_FITS} AS fits, {place},
+                    coalesce(turn, conversation_id) AS turn,
                     CASE WHEN {IS_INDEXED} THEN words END AS words, {weight} AS weight{of_text}
                 FROM (
                     SELECT s.seed, m.*
                     FROM (SELECT NULL::text AS user_id) AS nobody CROSS JOIN seeds AS s
                     CROSS JOIN LATERAL ({_message_of(tables, "s")}
-                    ) AS a CROSS JOIN LATERAL ({_around(tables, f"{place}, {stored}", "a", "$11::bigint")}
+                    ) AS a CROSS JOIN LATERAL ({_around(tables, f"{place}, {stored}", "a", "$11")}
                     ) AS m
-                ) AS each
+                ) AS each LEFT JOIN copies USING (conversation_id, message_id)
             ), rated AS MATERIALIZED (
                 SELECT m.seed, m.distance, m.fits, t.number, t.idf, t.average,
                     coalesce({rank}, 0::float8) AS tf, coalesce({length}, 0::float8) AS length
@@ -343,27 +346,28 @@ class RecallStatements:
                 SELECT seed, distance, score,
                     pg_catalog.row_number() OVER (ORDER BY score DESC, created_at DESC, seq DESC) AS place
                 FROM (
-                    SELECT DISTINCT ON (conversation_id, message_id) n.seed, n.distance, s.score, n.created_at, n.seq
+                    SELECT DISTINCT ON (turn, message_id) n.seed, n.distance, s.score, n.created_at, n.seq
                     FROM scored AS s JOIN near AS n ON n.seed = s.seed AND n.distance = s.distance
-                    WHERE {_MAY_BE_RECALLED}
-                    ORDER BY conversation_id, message_id, score DESC
+                    WHERE turn <> ''
+                    ORDER BY turn, message_id, score DESC
                 ) AS each
-                ORDER BY score DESC, created_at DESC, seq DESC LIMIT $9::bigint
+                ORDER BY score DESC, created_at DESC, seq DESC LIMIT $9
             ), once AS MATERIALIZED (
-                SELECT m.conversation_id, m.message_id,
+                SELECT m.conversation_id, m.message_id, m.turn,
                     pg_catalog.array_agg(b.place::text ORDER BY b.place) AS places,
                     pg_catalog.array_agg((m.distance - b.distance)::text ORDER BY b.place) AS distances,
                     pg_catalog.array_agg(b.score::text ORDER BY b.place) AS scores
                 FROM best AS b
                 JOIN near AS m ON m.seed = b.seed
                     AND m.distance BETWEEN b.distance - $8::bigint AND b.distance + $8::bigint
-                GROUP BY m.conversation_id, m.message_id
+                WHERE m.turn <> ''
+                GROUP BY m.conversation_id, m.message_id, m.turn
             ), titled AS MATERIALIZED (
                 SELECT c.*
                 FROM (SELECT DISTINCT conversation_id FROM once) AS o
                 CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = o.conversation_id ORDER BY id) AS c
             )
-            SELECT o.places, o.distances, o.scores, {columns}, m.*
+            SELECT o.places, o.distances, o.scores, o.turn, {columns}, m.*
             FROM once AS o JOIN titled AS c ON c.id = o.conversation_id
             CROSS JOIN LATERAL (
                 SELECT {PLAIN_COLUMNS} FROM {messages}
