@@ -1540,7 +1540,13 @@ DECLARE
 BEGIN
     SELECT c.user_id INTO owner
         FROM "public".voltagent_memory_conversations AS c
-        WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+        WHERE c.id = conversation AND c.deleted_at IS NULL AND (
+            of_user IS NULL OR c.user_id = of_user OR up_to IS NULL AND of_user <> 'default' AND EXISTS (
+                SELECT 1 FROM "public".voltagent_memory_messages AS m
+                WHERE m.conversation_id = conversation AND (message_ids IS NULL OR m.message_id = ANY (message_ids))
+                    AND user_id = of_user
+            )
+        )
         FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         SELECT c.user_id, c.deleted_at IS NOT NULL AND (of_user IS NULL OR c.user_id = of_user) INTO owner, is_deleted
@@ -1553,6 +1559,13 @@ BEGIN
     -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
     PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
     IF message_ids IS NOT NULL THEN
+        IF of_user IS NOT NULL THEN
+            message_ids := ARRAY(
+                SELECT m.message_id FROM "public".voltagent_memory_messages AS m
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                    AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
+            );
+        END IF;
         PERFORM 1 FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)
             LIMIT 1;
@@ -1568,8 +1581,7 @@ BEGIN
                 );
         END IF;
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
-                AND (of_user IS NULL OR user_id IN (of_user, 'default'));
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
     ELSIF up_to IS NOT NULL THEN
         SELECT m.created_at, m.seq, m.aside INTO place_time, place_seq, is_aside
             FROM "public".voltagent_memory_messages AS m
@@ -1600,7 +1612,8 @@ BEGIN
                 AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     ELSE
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND (of_user IS NULL OR user_id IN (of_user, 'default'));
+            WHERE m.conversation_id = conversation
+                AND (of_user IS NULL OR user_id = of_user OR user_id = 'default' AND owner = of_user);
     END IF;
     GET DIAGNOSTICS dropped = ROW_COUNT;
 
@@ -1844,8 +1857,13 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_messages(of_user text,
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+#variable_conflict use_column
 DECLARE
+    user_id text := 'default';
+    guest_in text[];
     conversation text;
+    owner text;
+    own_ids text[];
     dropped_there bigint;
     derived record;
     of_conversations jsonb;
@@ -1864,16 +1882,21 @@ BEGIN
                 WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
             within := within || forks;
         END LOOP;
+        guest_in := ARRAY(
+            SELECT DISTINCT m.conversation_id FROM "public".voltagent_memory_messages AS m
+            WHERE (within IS NULL OR m.conversation_id = ANY (within)) AND m.message_id = ANY (message_ids)
+                AND user_id = of_user AND of_user <> 'default'
+        );
         SELECT array_agg(c.id ORDER BY c.id) INTO holders
             FROM "public".voltagent_memory_conversations AS c
-            WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND c.id <> ALL (locked) AND EXISTS (
+            WHERE (c.user_id = of_user OR c.id = ANY (guest_in)) AND (within IS NULL OR c.id = ANY (within)) AND c.id <> ALL (locked) AND EXISTS (
                 SELECT 1 FROM "public".voltagent_memory_messages AS m
                 WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
             );
         EXIT WHEN holders IS NULL;
         FOREACH conversation IN ARRAY holders LOOP
             PERFORM 1 FROM "public".voltagent_memory_conversations AS c
-                WHERE c.id = conversation AND c.user_id = of_user
+                WHERE c.id = conversation AND (c.user_id = of_user OR c.id = ANY (guest_in))
                 FOR NO KEY UPDATE;
         END LOOP;
         locked := locked || holders;
@@ -1883,33 +1906,38 @@ BEGIN
     vectors := 0;
     steps := 0;
     FOREACH conversation IN ARRAY locked LOOP
-        SELECT c.deleted_at IS NOT NULL INTO is_gone
+        SELECT c.user_id, c.deleted_at IS NOT NULL INTO owner, is_gone
             FROM "public".voltagent_memory_conversations AS c
-            WHERE c.id = conversation AND c.user_id = of_user;
+            WHERE c.id = conversation AND (c.user_id = of_user OR c.id = ANY (guest_in));
         CONTINUE WHEN NOT FOUND;
-        SELECT f.vectors, f.steps INTO derived FROM "public".voltagent_memory_forget_derived(conversation, message_ids) AS f;
+        own_ids := ARRAY(
+            SELECT m.message_id FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
+        );
+        SELECT f.vectors, f.steps INTO derived FROM "public".voltagent_memory_forget_derived(conversation, own_ids) AS f;
         IF is_gone THEN
             -- drop_messages takes it for absent.
-            PERFORM "public".voltagent_memory_unlink_messages(conversation, message_ids);
+            PERFORM "public".voltagent_memory_unlink_messages(conversation, own_ids);
             IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- otherwise a trigger does it
                 DELETE FROM "public".voltagent_memory_summaries AS s
                     WHERE s.conversation_id = conversation AND EXISTS (
                         SELECT 1 FROM "public".voltagent_memory_messages AS m
-                        WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                        WHERE m.conversation_id = conversation AND m.message_id = ANY (own_ids)
                             AND m.created_at >= s.first_at AND m.created_at <= s.last_at
                     );
             END IF;
             DELETE FROM "public".voltagent_memory_messages AS m
-                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (own_ids);
             GET DIAGNOSTICS dropped_there = ROW_COUNT;
         ELSE
             SELECT coalesce(d.dropped, 0) INTO dropped_there
-                FROM "public".voltagent_memory_drop_messages(conversation, of_user, message_ids, NULL, NULL) AS d;
+                FROM "public".voltagent_memory_drop_messages(conversation, of_user, own_ids, NULL, NULL) AS d;
         END IF;
-        -- A title that a model made may quote them.
+        -- A title that a model made may quote them. Models read the owner's messages only.
         UPDATE "public".voltagent_memory_conversations AS c
             SET title = NULL, title_is_automatic = false
-            WHERE c.id = conversation AND c.title_is_automatic AND dropped_there > 0;
+            WHERE c.id = conversation AND c.title_is_automatic AND dropped_there > 0 AND owner = of_user;
         messages := messages + dropped_there;
         conversations := conversations + CASE WHEN dropped_there > 0 THEN 1 ELSE 0 END;
         vectors := vectors + derived.vectors;

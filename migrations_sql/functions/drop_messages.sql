@@ -1,4 +1,4 @@
--- version 8
+-- version 9
 -- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
 -- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
@@ -6,14 +6,16 @@
 --
 -- Arguments:
 --   conversation   the id of the conversation
---   of_user        its required owner, whose messages are deleted; NULL: trusted code, no check
+--   of_user        the user whose messages are deleted: its owner, or, without up_to, another who wrote there; NULL: trusted
+--                  code, no check
 --   message_ids    delete these messages; NULL: see up_to. What followed one of them follows the message before it.
 --   up_to          delete the messages after this one, in all branches that follow it; NULL: delete all. If it is off
 --                  the line, its branch becomes the line first.
 --   storage_limit  with up_to: the limit up to which archived messages are restored; NULL: all
 --
--- In tables of VoltAgent 1 or 2, other users may have messages in the conversation: their messages stay. "user_id" is
--- that column of the messages if it is there, and the variable if it is not (use_column).
+-- In tables of VoltAgent 1 or 2, several users may have messages in the conversation: those of others stay. "user_id" is
+-- that column of the messages if it is there, and the variable if it is not (use_column). Messages of 'default' are the
+-- owner's.
 --
 -- Returns one row: the owner of the conversation; whether it is soft-deleted; with up_to, whether it has that message;
 -- and the number of deleted messages, NULL if there is no such conversation.
@@ -47,7 +49,13 @@ DECLARE
 BEGIN
     SELECT c.user_id INTO owner
         FROM {schema}.{prefix}_conversations AS c
-        WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+        WHERE c.id = conversation AND c.deleted_at IS NULL AND (
+            of_user IS NULL OR c.user_id = of_user OR up_to IS NULL AND of_user <> 'default' AND EXISTS (
+                SELECT 1 FROM {schema}.{prefix}_messages AS m
+                WHERE m.conversation_id = conversation AND (message_ids IS NULL OR m.message_id = ANY (message_ids))
+                    AND user_id = of_user
+            )
+        )
         FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         SELECT c.user_id, c.deleted_at IS NOT NULL AND (of_user IS NULL OR c.user_id = of_user) INTO owner, is_deleted
@@ -60,6 +68,13 @@ BEGIN
     -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
     PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
     IF message_ids IS NOT NULL THEN
+        IF of_user IS NOT NULL THEN
+            message_ids := ARRAY(
+                SELECT m.message_id FROM {schema}.{prefix}_messages AS m
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                    AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
+            );
+        END IF;
         PERFORM 1 FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)
             LIMIT 1;
@@ -75,8 +90,7 @@ BEGIN
                 );
         END IF;
         DELETE FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
-                AND (of_user IS NULL OR user_id IN (of_user, 'default'));
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
     ELSIF up_to IS NOT NULL THEN
         SELECT m.created_at, m.seq, m.aside INTO place_time, place_seq, is_aside
             FROM {schema}.{prefix}_messages AS m
@@ -107,7 +121,8 @@ BEGIN
                 AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     ELSE
         DELETE FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND (of_user IS NULL OR user_id IN (of_user, 'default'));
+            WHERE m.conversation_id = conversation
+                AND (of_user IS NULL OR user_id = of_user OR user_id = 'default' AND owner = of_user);
     END IF;
     GET DIAGNOSTICS dropped = ROW_COUNT;
 

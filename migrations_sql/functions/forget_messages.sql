@@ -1,9 +1,11 @@
--- version 3
--- forget_messages: delete messages in all conversations of a user, or in one and its forks, soft-deleted ones too, with
+-- version 4
+-- forget_messages: delete messages of a user in all conversations, or in one and its forks, soft-deleted ones too, with
 -- what was derived from them, and find the versions of working memory that were written from them.
 --
 -- A function, because the conversations are locked first, in ascending order like every caller, and what concurrent
 -- writers committed must be seen then. A fork locks what it copies: whoever waits for it has to look again, for the copy.
+--
+-- In tables of VoltAgent 1 or 2, a user may have messages in other users' conversations. "user_id" is as in drop_messages.
 --
 -- Arguments: the user; the ids of the messages; the conversation, with its forks and theirs; NULL: all.
 -- Returns how many messages were deleted, in how many conversations; how many vectors and steps of VoltAgent's; and the
@@ -18,8 +20,13 @@ SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET jit = off
 AS $forget_messages$
+#variable_conflict use_column
 DECLARE
+    user_id text := 'default';
+    guest_in text[];
     conversation text;
+    owner text;
+    own_ids text[];
     dropped_there bigint;
     derived record;
     of_conversations jsonb;
@@ -38,16 +45,21 @@ BEGIN
                 WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
             within := within || forks;
         END LOOP;
+        guest_in := ARRAY(
+            SELECT DISTINCT m.conversation_id FROM {schema}.{prefix}_messages AS m
+            WHERE (within IS NULL OR m.conversation_id = ANY (within)) AND m.message_id = ANY (message_ids)
+                AND user_id = of_user AND of_user <> 'default'
+        );
         SELECT array_agg(c.id ORDER BY c.id) INTO holders
             FROM {schema}.{prefix}_conversations AS c
-            WHERE c.user_id = of_user AND (within IS NULL OR c.id = ANY (within)) AND c.id <> ALL (locked) AND EXISTS (
+            WHERE (c.user_id = of_user OR c.id = ANY (guest_in)) AND (within IS NULL OR c.id = ANY (within)) AND c.id <> ALL (locked) AND EXISTS (
                 SELECT 1 FROM {schema}.{prefix}_messages AS m
                 WHERE m.conversation_id = c.id AND m.message_id = ANY (message_ids)
             );
         EXIT WHEN holders IS NULL;
         FOREACH conversation IN ARRAY holders LOOP
             PERFORM 1 FROM {schema}.{prefix}_conversations AS c
-                WHERE c.id = conversation AND c.user_id = of_user
+                WHERE c.id = conversation AND (c.user_id = of_user OR c.id = ANY (guest_in))
                 FOR NO KEY UPDATE;
         END LOOP;
         locked := locked || holders;
@@ -57,33 +69,38 @@ BEGIN
     vectors := 0;
     steps := 0;
     FOREACH conversation IN ARRAY locked LOOP
-        SELECT c.deleted_at IS NOT NULL INTO is_gone
+        SELECT c.user_id, c.deleted_at IS NOT NULL INTO owner, is_gone
             FROM {schema}.{prefix}_conversations AS c
-            WHERE c.id = conversation AND c.user_id = of_user;
+            WHERE c.id = conversation AND (c.user_id = of_user OR c.id = ANY (guest_in));
         CONTINUE WHEN NOT FOUND;
-        SELECT f.vectors, f.steps INTO derived FROM {schema}.{prefix}_forget_derived(conversation, message_ids) AS f;
+        own_ids := ARRAY(
+            SELECT m.message_id FROM {schema}.{prefix}_messages AS m
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
+        );
+        SELECT f.vectors, f.steps INTO derived FROM {schema}.{prefix}_forget_derived(conversation, own_ids) AS f;
         IF is_gone THEN
             -- drop_messages takes it for absent.
-            PERFORM {schema}.{prefix}_unlink_messages(conversation, message_ids);
+            PERFORM {schema}.{prefix}_unlink_messages(conversation, own_ids);
             IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- otherwise a trigger does it
                 DELETE FROM {schema}.{prefix}_summaries AS s
                     WHERE s.conversation_id = conversation AND EXISTS (
                         SELECT 1 FROM {schema}.{prefix}_messages AS m
-                        WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                        WHERE m.conversation_id = conversation AND m.message_id = ANY (own_ids)
                             AND m.created_at >= s.first_at AND m.created_at <= s.last_at
                     );
             END IF;
             DELETE FROM {schema}.{prefix}_messages AS m
-                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (own_ids);
             GET DIAGNOSTICS dropped_there = ROW_COUNT;
         ELSE
             SELECT coalesce(d.dropped, 0) INTO dropped_there
-                FROM {schema}.{prefix}_drop_messages(conversation, of_user, message_ids, NULL, NULL) AS d;
+                FROM {schema}.{prefix}_drop_messages(conversation, of_user, own_ids, NULL, NULL) AS d;
         END IF;
-        -- A title that a model made may quote them.
+        -- A title that a model made may quote them. Models read the owner's messages only.
         UPDATE {schema}.{prefix}_conversations AS c
             SET title = NULL, title_is_automatic = false
-            WHERE c.id = conversation AND c.title_is_automatic AND dropped_there > 0;
+            WHERE c.id = conversation AND c.title_is_automatic AND dropped_there > 0 AND owner = of_user;
         messages := messages + dropped_there;
         conversations := conversations + CASE WHEN dropped_there > 0 THEN 1 ELSE 0 END;
         vectors := vectors + derived.vectors;

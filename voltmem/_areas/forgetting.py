@@ -63,7 +63,8 @@ class Forgetting(Pruning):
                 print(each.version, await memory.get())
 
         The messages are deleted in all conversations of the user that have messages with these ids: in forks, in
-        branches that are not chosen, in the archive and in the trash, too. Where ids of your own repeat in another
+        branches that are not chosen, in the archive and in the trash, too; and so are those that the user wrote in
+        another's conversation, where VoltAgent stores that. Where ids of your own repeat in another
         conversation, *conversation_id* says which one is meant. In the same transaction go the words of the search,
         what recall finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own
         tables, the vectors of the messages and the steps that quote them.
@@ -84,8 +85,9 @@ class Forgetting(Pruning):
             OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
                 again.
 
-        One round trip, which looks the messages up in each of the user's conversations, and again when those that have
-        them are locked: it waits for a fork that is being made, and finds the copy.
+        One round trip, which looks the messages up in each of the user's conversations (without *conversation_id*, in
+        all conversations if VoltAgent stores who wrote a message), and again when those that have them are locked: it
+        waits for a fork that is being made, and finds the copy.
         """
         check_user("user_id", user_id, "forget() deletes what one user has")
         ids = check_ids("message_ids", message_ids)

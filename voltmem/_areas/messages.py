@@ -214,7 +214,8 @@ class Messages(Area):
         Args:
             ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
             user_id: The owner; nothing of another user's is deleted. ANY_USER: no check, for trusted code.
-            conversation_id: The conversation.
+            conversation_id: The conversation. Where VoltAgent lets several users write in it, it may be another's, of
+                which the user's own messages are deleted.
 
         VoltAgent: ``deleteMessages``.
         """
@@ -257,7 +258,8 @@ class Messages(Area):
 
         Args:
             user_id: The owner. ANY_USER, only with a conversation_id: no check, for trusted code.
-            conversation_id: Only this conversation's messages; None: those of all of the user's conversations.
+            conversation_id: Only this conversation's messages, as in delete_messages(); None: those of all of the
+                user's conversations.
 
         Archived messages are deleted and counted, too.
 

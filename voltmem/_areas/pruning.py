@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area
+from voltmem._areas.queries import authored
 from voltmem._model import Model
 from voltmem._tables import Tables
 from voltmem._values import check_count, check_flag, check_id_or_none, check_owner, short_repr
@@ -51,22 +52,25 @@ class PruneStatements:
         # So the index of the line is searched from the oldest message on, in all of its parts.
         in_any_part = "m.archived = ANY (ARRAY[false, true]) AND m.aside = ANY (ARRAY[false, true])"
 
-        def old(conversation: str, age: str, archived: str, keep_last: str) -> str:
-            """Return the FROM and the WHERE of the old messages of a conversation."""
+        def old(conversation: str, age: str, archived: str, keep_last: str, user: str) -> str:
+            """Return the FROM and the WHERE of the old messages of a conversation that a user wrote. NULL: anyone."""
+            owner = f"(SELECT user_id FROM {conversations} WHERE id = {conversation})"
             # If there are fewer than stay, the comparison is with NULL, so all stay.
             newest = f"""
                     SELECT n.created_at, n.seq FROM {messages} AS n
                     WHERE n.conversation_id = {conversation} AND NOT n.archived AND NOT n.aside
                     ORDER BY n.created_at DESC, n.seq DESC OFFSET greatest({keep_last}::bigint, 1) - 1 LIMIT 1"""
-            return f"""FROM {messages} AS m
+            return f"""FROM {authored(tables)} AS m
                 WHERE m.conversation_id = {conversation} AND {in_any_part} AND m.created_at < {cut(age)}
                     AND (m.archived OR NOT {archived}::boolean)
+                    AND ({user}::text IS NULL OR coalesce(m.author, {owner}) = {user})
                     AND ({keep_last}::bigint = 0 OR (m.created_at, m.seq) < ({newest}))"""
 
+        count = f"(SELECT pg_catalog.count(*) {old('c.id', '$3', '$4', '$5', '$2')}) AS old"
         # The conversations after $1, of the user $2 and the resource $6, with the number of their old messages, and
         # whether they have no others.
         self.conversations = f"""
-            SELECT c.id, (SELECT pg_catalog.count(*) {old("c.id", "$3", "$4", "$5")}) AS old,
+            SELECT c.id, {count},
                 c.updated_at < {cut("$3")} AND NOT $4 AND $5::bigint = 0 AND NOT EXISTS (
                     SELECT 1 FROM {messages} AS m
                     WHERE m.conversation_id = c.id AND {in_any_part} AND m.created_at >= {cut("$3")}
@@ -75,8 +79,15 @@ class PruneStatements:
             WHERE c.id > $1 AND ($2::text IS NULL OR c.user_id = $2) AND ($6::text IS NULL OR c.resource_id = $6)
                 AND c.deleted_at IS NULL
             ORDER BY c.id LIMIT {_AT_ONCE}"""
+        # Those of other users in which the user has written, in VoltAgent's tables. They stay.
+        self.others = f"""
+            SELECT c.id, {count}, false AS is_old
+            FROM {conversations} AS c
+            WHERE c.id > $1 AND c.user_id <> $2 AND ($6::text IS NULL OR c.resource_id = $6) AND c.deleted_at IS NULL
+                AND EXISTS (SELECT 1 FROM {authored(tables)} AS m WHERE m.conversation_id = c.id AND m.author = $2)
+            ORDER BY c.id LIMIT {_AT_ONCE}"""
         self.messages = f"""
-            SELECT m.message_id {old("$1", "$2", "$3", "$4")}
+            SELECT m.message_id {old("$1", "$2", "$3", "$4", "$5")}
             ORDER BY m.created_at, m.seq LIMIT {_AT_ONCE}"""
         # A message that is added meanwhile has made the conversation newer.
         self.conversation = f"""
@@ -143,7 +154,8 @@ class Pruning(Area):
         purge_deleted_conversations().
 
         Args:
-            user_id: Only this user's; ANY_USER: all users', for a cleanup task.
+            user_id: Only this user's, and what the user wrote in conversations of others, where VoltAgent stores that:
+                those conversations stay. ANY_USER: all users', for a cleanup task.
             older_than: Messages count from their created_at, conversations from their updated_at, by the database's
                 clock; runs from their timestamp.
             keep_last: How many of the newest messages of each conversation stay, whatever their age; then their
@@ -158,7 +170,8 @@ class Pruning(Area):
             OutcomeUnknownError: The connection broke; some may have been deleted. Call it again.
 
         Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
-        conversations, two for each 500 messages, one for each conversation that goes.
+        conversations, two for each 500 messages, one for each conversation that goes; and for one user, one that reads
+        all conversations if VoltAgent stores who wrote a message.
         """
         given: object = older_than
         if not isinstance(given, timedelta) or given < timedelta(0):
@@ -184,16 +197,16 @@ class Pruning(Area):
 
     async def _conversations(self, rule: _Rule) -> AsyncIterator[Record]:
         """Yield the conversations that have old messages, or are old themselves."""
-        after = ""
-        while True:
-            arguments = (after, rule.owner, rule.age, rule.archived, rule.keep_last, rule.resource_id)
-            page = await self._executor.fetch(self._sql(PruneStatements).conversations, *arguments)
-            for row in page:
-                if row["old"] or row["is_old"]:
-                    yield row
-            if len(page) < _AT_ONCE:
-                return
-            after = page[-1]["id"]
+        sql = self._sql(PruneStatements)
+        for statement in [sql.conversations] if rule.owner is None else [sql.conversations, sql.others]:
+            after: str | None = ""
+            while after is not None:
+                arguments = (after, rule.owner, rule.age, rule.archived, rule.keep_last, rule.resource_id)
+                page = await self._executor.fetch(statement, *arguments)
+                for row in page:
+                    if row["old"] or row["is_old"]:
+                        yield row
+                after = page[-1]["id"] if len(page) == _AT_ONCE else None
 
     async def _delete(self, found: Record, rule: _Rule) -> bool:
         """Delete a conversation, unless it has become newer. Returns whether it was deleted."""
@@ -206,7 +219,7 @@ class Pruning(Area):
         """Delete the old messages of a conversation. Returns how many."""
         count = 0
         while True:
-            arguments = (conversation_id, rule.age, rule.archived, rule.keep_last)
+            arguments = (conversation_id, rule.age, rule.archived, rule.keep_last, rule.owner)
             rows = await self._executor.fetch(self._sql(PruneStatements).messages, *arguments)
             if not rows:
                 return count
