@@ -844,7 +844,8 @@ class UserStorage:
 
         Args:
             ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
-            conversation_id: The conversation.
+            conversation_id: The conversation. Where VoltAgent lets several users write in it, it may be another's, of
+                which the user's own messages are deleted.
 
         VoltAgent: ``deleteMessages``.
         """
@@ -853,7 +854,8 @@ class UserStorage:
         Delete the messages of a conversation, or of all of a user's. Returns how many; the conversations stay.
 
         Args:
-            conversation_id: Only this conversation's messages; None: those of all of the user's conversations.
+            conversation_id: Only this conversation's messages, as in delete_messages(); None: those of all of the
+                user's conversations.
 
         Archived messages are deleted and counted, too.
 
@@ -1112,7 +1114,8 @@ class UserStorage:
             OutcomeUnknownError: The connection broke; some may have been deleted. Call it again.
 
         Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
-        conversations, two for each 500 messages, one for each conversation that goes.
+        conversations, two for each 500 messages, one for each conversation that goes; and for one user, one that reads
+        all conversations if VoltAgent stores who wrote a message.
         """
     def forget(self, message_ids: Sequence[str], conversation_id: str | None = None) -> Forgotten:
         """
@@ -1126,7 +1129,8 @@ class UserStorage:
                 print(each.version, memory.get())
 
         The messages are deleted in all conversations of the user that have messages with these ids: in forks, in
-        branches that are not chosen, in the archive and in the trash, too. Where ids of your own repeat in another
+        branches that are not chosen, in the archive and in the trash, too; and so are those that the user wrote in
+        another's conversation, where VoltAgent stores that. Where ids of your own repeat in another
         conversation, *conversation_id* says which one is meant. In the same transaction go the words of the search,
         what recall finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own
         tables, the vectors of the messages and the steps that quote them.
@@ -1146,7 +1150,9 @@ class UserStorage:
             OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
                 again.
 
-        One round trip, which looks the messages up in each of the user's conversations.
+        One round trip, which looks the messages up in each of the user's conversations (without *conversation_id*, in
+        all conversations if VoltAgent stores who wrote a message), and again when those that have them are locked: it
+        waits for a fork that is being made, and finds the copy.
         """
     def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
@@ -1234,10 +1240,11 @@ class UserStorage:
             InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
 
-        Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
-        around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
-        With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
-        Without search=True there are none, and what *embed* raises is raised.
+        Archived messages are read; deleted conversations, and branches that were not chosen, are not. A message
+        that forks have copies of is returned once. The messages around one may be before *after* or after *before*. By
+        words, nothing is found by a text of stop words only. With recall=Recall(…) the text is embedded first; if that
+        fails, or there is no pgvector, words alone count. Without search=True there are none, and what *embed* raises
+        is raised.
         """
     def watch(self, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
@@ -1638,7 +1645,8 @@ class Storage:
         purge_deleted_conversations().
 
         Args:
-            user_id: Only this user's; ANY_USER: all users', for a cleanup task.
+            user_id: Only this user's, and what the user wrote in conversations of others, where VoltAgent stores that:
+                those conversations stay. ANY_USER: all users', for a cleanup task.
             older_than: Messages count from their created_at, conversations from their updated_at, by the database's
                 clock; runs from their timestamp.
             keep_last: How many of the newest messages of each conversation stay, whatever their age; then their
@@ -1653,7 +1661,8 @@ class Storage:
             OutcomeUnknownError: The connection broke; some may have been deleted. Call it again.
 
         Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
-        conversations, two for each 500 messages, one for each conversation that goes.
+        conversations, two for each 500 messages, one for each conversation that goes; and for one user, one that reads
+        all conversations if VoltAgent stores who wrote a message.
         """
     def forget(self, user_id: str, message_ids: Sequence[str], conversation_id: str | None = None) -> Forgotten:
         """
@@ -1667,7 +1676,8 @@ class Storage:
                 print(each.version, memory.get())
 
         The messages are deleted in all conversations of the user that have messages with these ids: in forks, in
-        branches that are not chosen, in the archive and in the trash, too. Where ids of your own repeat in another
+        branches that are not chosen, in the archive and in the trash, too; and so are those that the user wrote in
+        another's conversation, where VoltAgent stores that. Where ids of your own repeat in another
         conversation, *conversation_id* says which one is meant. In the same transaction go the words of the search,
         what recall finds, the files that no other message shows, the titles that a model made, and, of VoltAgent's own
         tables, the vectors of the messages and the steps that quote them.
@@ -1688,7 +1698,9 @@ class Storage:
             OutcomeUnknownError: The connection broke; they may have been deleted. Call it again: the versions are named
                 again.
 
-        One round trip, which looks the messages up in each of the user's conversations.
+        One round trip, which looks the messages up in each of the user's conversations (without *conversation_id*, in
+        all conversations if VoltAgent stores who wrote a message), and again when those that have them are locked: it
+        waits for a fork that is being made, and finds the copy.
         """
     def get_usage(self, user_id: str) -> Usage:
         """
@@ -2022,10 +2034,11 @@ class Storage:
             InvalidOptionError: The storage was created without search=True, and without recall=Recall(…).
             InvalidQueryError: A number is out of its range.
 
-        Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
-        around one may be before *after* or after *before*. By words, nothing is found by a text of stop words only.
-        With recall=Recall(…) the text is embedded first; if that fails, or there is no pgvector, words alone count.
-        Without search=True there are none, and what *embed* raises is raised.
+        Archived messages are read; deleted conversations, and branches that were not chosen, are not. A message
+        that forks have copies of is returned once. The messages around one may be before *after* or after *before*. By
+        words, nothing is found by a text of stop words only. With recall=Recall(…) the text is embedded first; if that
+        fails, or there is no pgvector, words alone count. Without search=True there are none, and what *embed* raises
+        is raised.
         """
     def search(
         self,
@@ -2591,7 +2604,8 @@ class Storage:
         Args:
             ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
             user_id: The owner; nothing of another user's is deleted. ANY_USER: no check, for trusted code.
-            conversation_id: The conversation.
+            conversation_id: The conversation. Where VoltAgent lets several users write in it, it may be another's, of
+                which the user's own messages are deleted.
 
         VoltAgent: ``deleteMessages``.
         """
@@ -2617,7 +2631,8 @@ class Storage:
 
         Args:
             user_id: The owner. ANY_USER, only with a conversation_id: no check, for trusted code.
-            conversation_id: Only this conversation's messages; None: those of all of the user's conversations.
+            conversation_id: Only this conversation's messages, as in delete_messages(); None: those of all of the
+                user's conversations.
 
         Archived messages are deleted and counted, too.
 
