@@ -14,12 +14,19 @@ from voltmem.errors import EmbeddingError, StorageClosedError
 
 # Longer than the transaction lasts in which a message is added: its time is that of its beginning.
 _OVERLAP: Final = timedelta(minutes=10)
-# After which messages that were refused are tried again, unless their conversations change before.
-_REFUSED: Final = timedelta(hours=1)
+LOOK_AT_ALL: Final = timedelta(hours=1)
+"""
+How often all messages are looked at. So those are found that do not change the updated_at of their conversation, as
+VoltAgent's and those of other SQL, and those that were refused are tried again.
+"""
 
 
 class EmbeddingTask:
-    """Calls embed_messages() again and again: first for all messages, then for conversations that have changed."""
+    """
+    Calls embed_messages() again and again, for conversations that have changed.
+
+    First, after an import, and every hour for all conversations.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -42,35 +49,41 @@ class EmbeddingTask:
 
     async def _run(self, every: float) -> None:
         since: datetime | None = None
-        again: datetime | None = None
+        looked_at_all: datetime | None = None
         while True:
             try:
                 began = await database_time(self._access)
-                if again is not None and again <= began:
-                    since = again = None
-                refused = await self._embed(since)
+                if self._has_imported() or looked_at_all is None or began >= looked_at_all + LOOK_AT_ALL:
+                    since = None  # until a look has succeeded
+                await self._embed(since)
+                looked_at_all = began if since is None else looked_at_all
                 since = began - _OVERLAP
-                if refused:
-                    again = again or began + _REFUSED
             except StorageClosedError:
                 return
             except Exception as error:  # the next try may succeed
                 self._log(error, every)
             await asyncio.sleep(every)
 
-    async def _embed(self, since: datetime | None) -> bool:
-        """Embed what is missing. Returns whether embed() refused some of it, which is logged."""
+    def _has_imported(self) -> bool:
+        """Return whether messages were imported since this was last asked."""
+        meaning = self._access.meaning
+        if meaning is None or not meaning.has_imported:
+            return False
+        meaning.has_imported = False
+        return True
+
+    async def _embed(self, since: datetime | None) -> None:
+        """Embed what is missing. What embed() refuses is logged."""
         try:
             await embed_missing(self._access, since=since)
         except EmbeddingError as error:
             if not error.refused:
                 raise
-            self._log(error, _REFUSED.total_seconds())
-            return True
-        self._failed = ""
-        return False
+            self._log(error, LOOK_AT_ALL.total_seconds())
+        else:
+            self._failed = ""
 
     def _log(self, error: Exception, seconds: float) -> None:
         if repr(error) != self._failed:
-            logger.warning("messages could not be embedded, and are tried again in %g s: %r", seconds, error)
+            logger.warning("messages could not be embedded, and are tried again within %g s: %r", seconds, error)
         self._failed = repr(error)

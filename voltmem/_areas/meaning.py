@@ -38,6 +38,8 @@ class Meaning:
 
     def __init__(self, recall: Recall, tables: Tables) -> None:
         self.recall = recall
+        self.has_imported = False
+        """Whether messages were imported since the task in the background looked at all conversations."""
         self._names = tables
         self._tables: Tables | None = None
         self._lacking = ""

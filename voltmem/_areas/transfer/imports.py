@@ -107,7 +107,7 @@ class Imports(Area):
                 result.skip("voltagent", each.table, "only VoltAgent writes its own tables")
             elif isinstance(each, ImportedFile):
                 await self._import_file(each, read_lines, result)
-        return result.summary()
+        return self._done(result)
 
     async def import_conversations(self, user_id: str, conversations: ImportedConversations) -> ImportResult:
         """
@@ -146,6 +146,11 @@ class Imports(Area):
                     await self._import_conversation(conversation, result)
                 else:
                     result.skip("conversation", result.id_of(conversation), "it has no messages")
+        return self._done(result)
+
+    def _done(self, result: Result) -> ImportResult:
+        if self._meaning is not None:  # an imported conversation is as old as it was, and looks as if nothing was new
+            self._meaning.has_imported = True
         return result.summary()
 
     async def _import_conversation(self, conversation: ImportedConversation, result: Result) -> None:
