@@ -2056,7 +2056,9 @@ BEGIN
     END IF;
     -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
     -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
-    -- EXECUTE, because Citus needs the values when it plans.
+    -- EXECUTE, because Citus needs the values when it plans. What triggers note of other programs' messages is nothing here:
+    -- the copy has no length and no summary yet.
+    setting := set_config('voltmem.is_adding', 'yes', true);
     EXECUTE $copy$
         INSERT INTO "public".voltagent_memory_messages
             (conversation_id, message_id, created_at, archived, role, content, content_json, type, metadata, parts,
@@ -2077,6 +2079,7 @@ BEGIN
         $copy$ USING source_id, new_id, storage_limit, source.user_id, CASE WHEN up_to IS NOT NULL THEN place.created_at END,
             place.seq;
     GET DIAGNOSTICS copied = ROW_COUNT;
+    setting := set_config('voltmem.is_adding', '', true);
     -- The newest of each format.
     FOR summary IN
         SELECT DISTINCT ON (s.format) s.*
@@ -2332,9 +2335,13 @@ AS $function$
 BEGIN
     -- A database that an upgrade has left half-way has no summaries yet.
     IF to_regclass('"public".voltagent_memory_summaries') IS NOT NULL THEN
-        DELETE FROM "public".voltagent_memory_summaries AS s
-            WHERE s.conversation_id = conversation
-                AND (moment IS NULL OR s.last_at >= moment AND (is_new OR s.first_at <= moment));
+        LOOP
+            DELETE FROM "public".voltagent_memory_summaries AS s
+                WHERE s.conversation_id = conversation
+                    AND (moment IS NULL OR s.last_at >= moment AND (is_new OR s.first_at <= moment));
+            -- Again: a summary that takes in one of those may have been stored while its lock was waited for.
+            EXIT WHEN NOT FOUND;
+        END LOOP;
     END IF;
 END
 $function$;
@@ -2665,20 +2672,35 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_note_changed_summary()
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+DECLARE
+    newest_id text;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM "public".voltagent_memory_summaries;
     ELSIF TG_OP = 'DELETE' THEN
-        -- Not those of a conversation that is being deleted, which takes its summaries with it.
-        DELETE FROM "public".voltagent_memory_summaries AS s
-            WHERE s.conversation_id = ANY (ARRAY(
-                SELECT DISTINCT g.conversation_id
-                FROM gone AS g JOIN "public".voltagent_memory_conversations AS c ON c.id = g.conversation_id
-                WHERE c.summary_id IS NOT NULL
-            )) AND EXISTS (
-                SELECT 1 FROM gone AS g
-                WHERE g.conversation_id = s.conversation_id AND g.created_at >= s.first_at AND g.created_at <= s.last_at
-            );
+        LOOP
+            -- Not those of a conversation that is being deleted, which takes its summaries with it.
+            DELETE FROM "public".voltagent_memory_summaries AS s
+                WHERE s.conversation_id = ANY (ARRAY(
+                    SELECT DISTINCT g.conversation_id
+                    FROM gone AS g JOIN "public".voltagent_memory_conversations AS c ON c.id = g.conversation_id
+                    WHERE c.summary_id IS NOT NULL
+                )) AND EXISTS (
+                    SELECT 1 FROM gone AS g
+                    WHERE g.conversation_id = s.conversation_id
+                        AND g.created_at >= s.first_at AND g.created_at <= s.last_at
+                );
+            EXIT WHEN NOT FOUND;  -- as in leave_summaries
+        END LOOP;
+    ELSIF TG_OP = 'INSERT' THEN
+        -- The lock that the foreign key takes: whoever is storing a summary is waited for.
+        SELECT c.summary_id INTO newest_id
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = NEW.conversation_id
+            FOR KEY SHARE;
+        IF newest_id IS NOT NULL THEN
+            PERFORM "public".voltagent_memory_leave_summaries(NEW.conversation_id, NEW.created_at, true);
+        END IF;
     ELSIF (OLD.conversation_id, OLD.aside, OLD.created_at, OLD.role, OLD.own_role, OLD.type, OLD.content, OLD.format, OLD.parts,
             OLD.content_json::text, OLD.payload::text)
         IS DISTINCT FROM (NEW.conversation_id, NEW.aside, NEW.created_at, NEW.role, NEW.own_role, NEW.type, NEW.content,
@@ -2686,8 +2708,10 @@ BEGIN
     THEN
         -- A message that is stored again as it was changes nothing. One that leaves, joins or moves changes both places.
         PERFORM "public".voltagent_memory_leave_summaries(OLD.conversation_id, OLD.created_at, false);
-        IF (OLD.conversation_id, OLD.created_at) IS DISTINCT FROM (NEW.conversation_id, NEW.created_at) THEN
-            PERFORM "public".voltagent_memory_leave_summaries(NEW.conversation_id, NEW.created_at, false);
+        IF NOT NEW.aside AND (OLD.conversation_id, OLD.created_at, OLD.aside)
+            IS DISTINCT FROM (NEW.conversation_id, NEW.created_at, NEW.aside)
+        THEN
+            PERFORM "public".voltagent_memory_leave_summaries(NEW.conversation_id, NEW.created_at, true);
         END IF;
     END IF;
     RETURN NULL;
@@ -3160,6 +3184,7 @@ AS $function$
 DECLARE
     -- That column of the messages if VoltAgent has made it, as in drop_messages.
     user_id text := 'default';
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
     before record;
     found_ids text[];
     found_hashes text[];
@@ -3167,16 +3192,29 @@ DECLARE
     length bigint;
     oldest timestamptz;
 BEGIN
+    -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for an INSERT of another program, as in hand_over.
     SELECT c.user_id INTO owner
         FROM "public".voltagent_memory_conversations AS c
         WHERE c.id = conversation AND c.user_id = of_user AND c.deleted_at IS NULL
-        FOR NO KEY UPDATE;
+        FOR UPDATE;
     SELECT s.first_at, s.created_at INTO begins_at, stored_at
         FROM "public".voltagent_memory_summaries AS s
         WHERE s.conversation_id = conversation AND s.id = new_id;
     IF owner IS NULL OR stored_at IS NOT NULL THEN
         RETURN NEXT;
         RETURN;
+    END IF;
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN  -- on Citus, other programs are not noticed
+        -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
+        PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
+        PERFORM 1 FROM "public".voltagent_memory_summaries AS s
+            WHERE s.conversation_id = conversation AND s.id = before_id
+            FOR SHARE;
+        PERFORM 1 FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+            ORDER BY m.created_at, m.seq
+            FOR SHARE;
+        PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;
     SELECT s.id, s.first_at, s.last_at INTO before
         FROM "public".voltagent_memory_summaries AS s
@@ -3458,6 +3496,8 @@ CREATE TRIGGER voltagent_memory_line_truncate AFTER TRUNCATE ON public.voltagent
 CREATE TRIGGER voltagent_memory_line_update AFTER UPDATE OF conversation_id, archived, aside, created_at ON public.voltagent_memory_messages FOR EACH ROW WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
 
 CREATE TRIGGER voltagent_memory_summary_delete AFTER DELETE ON public.voltagent_memory_messages REFERENCING OLD TABLE AS gone FOR EACH STATEMENT WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
+
+CREATE TRIGGER voltagent_memory_summary_insert AFTER INSERT ON public.voltagent_memory_messages FOR EACH ROW WHEN (((NOT new.aside) AND (current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text))) EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
 
 CREATE TRIGGER voltagent_memory_summary_truncate AFTER TRUNCATE ON public.voltagent_memory_messages FOR EACH STATEMENT EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
 

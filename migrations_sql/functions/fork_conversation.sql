@@ -1,4 +1,4 @@
--- version 5
+-- version 6
 -- fork_conversation: copy the line of a conversation, up to one of its messages, its working memory, and the
 -- summaries of what is before that message.
 --
@@ -114,7 +114,9 @@ BEGIN
     END IF;
     -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
     -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
-    -- EXECUTE, because Citus needs the values when it plans.
+    -- EXECUTE, because Citus needs the values when it plans. What triggers note of other programs' messages is nothing here:
+    -- the copy has no length and no summary yet.
+    setting := set_config('voltmem.is_adding', 'yes', true);
     EXECUTE $copy$
         INSERT INTO {schema}.{prefix}_messages
             (conversation_id, message_id, created_at, archived, role, content, content_json, type, metadata, parts,
@@ -135,6 +137,7 @@ BEGIN
         $copy$ USING source_id, new_id, storage_limit, source.user_id, CASE WHEN up_to IS NOT NULL THEN place.created_at END,
             place.seq;
     GET DIAGNOSTICS copied = ROW_COUNT;
+    setting := set_config('voltmem.is_adding', '', true);
     -- The newest of each format.
     FOR summary IN
         SELECT DISTINCT ON (s.format) s.*

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- leave_summaries: delete the summaries that stand for a message of a conversation, and those of them.
 --
 -- What only stands for messages before it stays true, and is in use then.
@@ -17,9 +17,13 @@ AS $leave_summaries$
 BEGIN
     -- A database that an upgrade has left half-way has no summaries yet.
     IF to_regclass('{schema}.{prefix}_summaries') IS NOT NULL THEN
-        DELETE FROM {schema}.{prefix}_summaries AS s
-            WHERE s.conversation_id = conversation
-                AND (moment IS NULL OR s.last_at >= moment AND (is_new OR s.first_at <= moment));
+        LOOP
+            DELETE FROM {schema}.{prefix}_summaries AS s
+                WHERE s.conversation_id = conversation
+                    AND (moment IS NULL OR s.last_at >= moment AND (is_new OR s.first_at <= moment));
+            -- Again: a summary that takes in one of those may have been stored while its lock was waited for.
+            EXIT WHEN NOT FOUND;
+        END LOOP;
     END IF;
 END
 $leave_summaries$;

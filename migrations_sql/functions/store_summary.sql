@@ -1,7 +1,8 @@
--- version 1
+-- version 2
 -- store_summary: store a summary of messages, unless they, or the summary that it takes in, are not what they were.
 --
--- A function, because it waits for whoever is changing the conversation, and must compare with what they have committed.
+-- A function, because it waits for whoever is changing the conversation, or one of the messages, and must compare with
+-- what they have committed. Whoever changes them later waits, and then deletes this summary: see note_changed_summary.
 --
 -- Arguments:
 --   conversation, of_user  the id of the conversation; its owner
@@ -46,6 +47,7 @@ AS $store_summary$
 DECLARE
     -- That column of the messages if VoltAgent has made it, as in drop_messages.
     user_id text := 'default';
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
     before record;
     found_ids text[];
     found_hashes text[];
@@ -53,16 +55,29 @@ DECLARE
     length bigint;
     oldest timestamptz;
 BEGIN
+    -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for an INSERT of another program, as in hand_over.
     SELECT c.user_id INTO owner
         FROM {schema}.{prefix}_conversations AS c
         WHERE c.id = conversation AND c.user_id = of_user AND c.deleted_at IS NULL
-        FOR NO KEY UPDATE;
+        FOR UPDATE;
     SELECT s.first_at, s.created_at INTO begins_at, stored_at
         FROM {schema}.{prefix}_summaries AS s
         WHERE s.conversation_id = conversation AND s.id = new_id;
     IF owner IS NULL OR stored_at IS NOT NULL THEN
         RETURN NEXT;
         RETURN;
+    END IF;
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN  -- on Citus, other programs are not noticed
+        -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
+        PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
+        PERFORM 1 FROM {schema}.{prefix}_summaries AS s
+            WHERE s.conversation_id = conversation AND s.id = before_id
+            FOR SHARE;
+        PERFORM 1 FROM {schema}.{prefix}_messages AS m
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+            ORDER BY m.created_at, m.seq
+            FOR SHARE;
+        PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;
     SELECT s.id, s.first_at, s.last_at INTO before
         FROM {schema}.{prefix}_summaries AS s

@@ -499,32 +499,6 @@ async def test_memory_compact_is_the_users_own(storage: PostgresStorage, memory:
     assert summariser.given == []
 
 
-# --- what VoltAgent, or anybody else, writes into the tables ----------------------------------------------------------
-
-
-@pytest.mark.skipif(citus.DSN is not None, reason="Citus allows no triggers")
-@pytest.mark.parametrize(
-    ("write", "stays"),
-    [
-        ("UPDATE {m} SET content = 'x' WHERE message_id = 'u1'", False),
-        ("UPDATE {m} SET parts = '[]' WHERE message_id = 'u1'", False),
-        ("UPDATE {m} SET parts = parts, role = role WHERE message_id = 'u1'", True),
-        ("DELETE FROM {m} WHERE message_id IN ('u1', 'u4')", False),
-        ("DELETE FROM {m} WHERE message_id = 'u4'", True),
-        ("TRUNCATE {m}", False),
-    ],
-)
-async def test_another_programs_changes_put_a_summary_out_of_use(
-    memory: ConversationMemory, connection: Connection, schema: str, write: str, stays: bool
-) -> None:
-    """A statement that changes or deletes a message of its range is noticed, whoever sends it."""
-    await compacted(memory)
-
-    await connection.execute(write.format(m=f'"{schema}".voltagent_memory_messages'))
-
-    assert ("*" in await shown(memory)) == stays
-
-
 async def test_memory_messages_ask_for_a_summary_once_one_was_noticed(
     proxy: Proxy, make_storage: MakeStorage, memory: ConversationMemory
 ) -> None:

@@ -80,7 +80,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "user_memory": "remember remember delete_user",
     "user_items": "keep_items keep_items keep_items keep_items",
     "conversation_memory": "set_working_memory set_working_memory set_working_memory",
-    "summaries": "compact compact add_with_a_time",
+    "summaries": "compact compact compact add_with_a_time",
     "leases": "get_lease hold_lease hold_lease",
     "answers": "write_answer write_answer write_answer",
     "answer_pieces": "write_answer write_answer write_answer",

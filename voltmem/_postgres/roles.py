@@ -98,8 +98,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     # Those of frameworks. The same functions write them.
     "user_items": Rights(_ALL, "SELECT", rows=_of_user("user_id")),
     "conversation_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
-    # What changes a message deletes them.
-    "summaries": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
+    # What changes a message deletes them. UPDATE: one that a new one takes in is locked.
+    "summaries": Rights(_ALL, "SELECT", rows=_of_conversations),
     "leases": Rights("SELECT, INSERT, UPDATE", "SELECT", rows=_of_conversations),
     "answers": Rights("SELECT, INSERT, UPDATE", "SELECT", rows=_of_conversations),
     "answer_pieces": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),

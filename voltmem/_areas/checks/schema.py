@@ -79,7 +79,7 @@ _TRIGGERS: Final = (
     ("user_memory", "tell_of_memory", 1),
     ("conversation_memory", "tell_of_memory", 1),
     ("messages", "note_changed_line", 4),
-    ("messages", "note_changed_summary", 3),
+    ("messages", "note_changed_summary", 4),
     ("messages", "refer_to_files", 3),
     ("file_references", "drop_unused_file", 1),
 )
