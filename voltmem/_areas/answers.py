@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from voltmem._areas.area import Access
 from voltmem._areas.leases import in_force
+from voltmem._areas.queries import ON_LINE
 from voltmem._tables import Tables
 
 ANSWER: Final = "answer"
@@ -55,11 +56,20 @@ class Piece(NamedTuple):
     """The events, as JSON."""
 
 
+class Place(NamedTuple):
+    """Where an answer belongs."""
+
+    is_off_line: bool
+    """Whether a branch without its question, or with another answer to it, is chosen."""
+    head: str | None
+    """The last message of the chosen branch; None: it has none."""
+
+
 class AnswerStatements:
     """The statements whose text does not depend on the arguments. $1 is the conversation."""
 
     def __init__(self, tables: Tables) -> None:
-        answers, pieces, leases = tables.answers, tables.answer_pieces, tables.leases
+        answers, pieces, leases, messages = tables.answers, tables.answer_pieces, tables.leases, tables.messages
         held = f"""SELECT l.stop_requested FROM {leases} AS l
                 WHERE l.conversation_id = $1 AND l.purpose = '{ANSWER}' AND {in_force("l")}"""
         columns = f"""a.conversation_id, a.question_id, a.answer_id, a.token, a.status, a.started_at, a.ended_at,
@@ -102,6 +112,22 @@ class AnswerStatements:
         self.tell = f"""
             UPDATE {tables.conversations} SET updated_at = updated_at WHERE id = $1
             RETURNING true"""
+        # Nobody chooses another branch before the transaction ends.
+        self.lock = f"SELECT 1 FROM {tables.conversations} WHERE id = $1 FOR NO KEY UPDATE"
+        # What was on the line after the question before the answer began is another answer to it, or another question.
+        self.place = f"""
+            SELECT q.aside OR EXISTS (
+                    SELECT 1 FROM {messages} AS m
+                    WHERE m.conversation_id = $1 AND {ON_LINE} AND (m.created_at, m.seq) > (q.created_at, q.seq)
+                        AND m.created_at < a.started_at AND m.message_id <> a.answer_id
+                ) AS is_off_line,
+                (
+                    SELECT m.message_id FROM {messages} AS m
+                    WHERE m.conversation_id = $1 AND {ON_LINE} ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
+                ) AS head
+            FROM {answers} AS a JOIN {messages} AS q
+                ON q.conversation_id = a.conversation_id AND q.message_id = a.question_id
+            WHERE a.conversation_id = $1 AND a.question_id = $2 AND NOT q.archived"""
         self.clear = f"DELETE FROM {pieces} WHERE conversation_id = $1 AND answer_id = $2"
         self.take_orphan = f"""
             UPDATE {answers} AS a SET status = 'failed', ended_at = pg_catalog.statement_timestamp()
@@ -154,6 +180,12 @@ class AnswerRows:
     ) -> None:
         """Store what became of an answer."""
         await self._executor.fetchrow(self._sql.end, conversation_id, question_id, answer_id, status, state)
+
+    async def place(self, conversation_id: str, question_id: str) -> Place | None:
+        """Return where the answer to a question belongs, until the transaction ends; None if the question is gone."""
+        await self._executor.fetchrow(self._sql.lock, conversation_id)
+        row = await self._executor.fetchrow(self._sql.place, conversation_id, question_id)
+        return None if row is None else Place(*row)
 
     async def tell(self, conversation_id: str) -> None:
         """Tell those who watch the conversation that an answer has ended which says nothing: no message tells them."""

@@ -11,6 +11,7 @@ from voltmem._postgres.driver import logger
 from voltmem._user import UserStorage, access_of
 from voltmem._values import JsonObject
 from voltmem.chat._growing import Growing
+from voltmem.chat._storing import store_answer
 from voltmem.errors import InvalidInputError, QuotaExceededError
 
 FAILED: JsonObject = {"failed": True}
@@ -52,9 +53,7 @@ async def _settle(mine: UserStorage, answer: StoredAnswer, *, with_message: bool
         growing.take(chunk for event in events_of(pieces) for chunk in event)
         growing.end()
         message = growing.message(FAILED) if with_message else None
-        if message is not None and await tx.get_message(answer.conversation_id, answer.question_id) is not None:
-            await tx.add_message(message, answer.conversation_id)
-        else:
+        if message is None or not await store_answer(tx, answer.conversation_id, answer.question_id, message):
             await rows.tell(answer.conversation_id)
         await rows.clear(answer.conversation_id, answer.answer_id)
 

@@ -20,6 +20,7 @@ from voltmem.chat._feeds import Feed
 from voltmem.chat._growing import Growing
 from voltmem.chat._orphans import FAILED, UNSTORABLE, settle_last
 from voltmem.chat._parts import Decision
+from voltmem.chat._storing import store_answer
 from voltmem.errors import (
     ConnectionFailedError,
     DatabaseTimeoutError,
@@ -226,11 +227,11 @@ class Writing:
                 async with self._mine.transaction() as tx:
                     rows = AnswerRows(access_of(tx))
                     await tx.confirm_lease(self._conversation_id, ANSWER, lease.fencing_token)
-                    if message is not None and not await self._has_question(tx):
+                    if message is not None and not await store_answer(
+                        tx, self._conversation_id, self.feed.question_id, message
+                    ):
                         message, status = None, "stopped"  # somebody deleted the question, and its answer with it
-                    if message is not None:
-                        await tx.add_message(message, self._conversation_id)
-                    else:
+                    if message is None:
                         await rows.tell(self._conversation_id)
                     await rows.end(self._conversation_id, self.feed.question_id, self.feed.answer_id, status, state)
             except _PASSING as error:
@@ -244,6 +245,3 @@ class Writing:
             else:
                 self._status = status
                 return message
-
-    async def _has_question(self, tx: UserStorage) -> bool:
-        return await tx.get_message(self._conversation_id, self.feed.question_id) is not None

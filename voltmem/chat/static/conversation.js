@@ -258,8 +258,8 @@ export function editLast() {
 function joinAnswer() {
   if (answerIn(id)) return setBusy(true);
   const [questionId] = [...others.statuses].find(([, status]) => status === "streaming") ?? [];
-  if (!questionId) return;
   const place = messages.findIndex((message) => message.id === questionId);
+  if (!questionId || (place < 0 && !hasNewer)) return; // its question may be in another branch
   followed(id, messages[place] ?? { id: questionId }, null, place < 0 ? null : messages[place + 1]).catch(showBackgroundError);
 }
 
@@ -281,6 +281,7 @@ async function rate(answer, type) {
 async function choose(messageId, label) {
   try {
     await api.choose(id, messageId);
+    leave(null); // an answer that is written goes on in its own branch
     await synchronize(id);
     viewOf(messageId)?.focusButton(label);
   } catch (error) {

@@ -1,0 +1,78 @@
+"""An answer belongs to its question, whatever is done with the conversation while it is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chat.test_answers import QUESTION, Model, answers, expire, said
+from tests.chat.test_answers import mine as mine
+from tests.chat.test_answers import model as model
+from tests.chat.test_answers import tables as tables
+from voltmem import Message, UserStorage
+from voltmem._tables import Tables
+from voltmem.chat._answers import Answers
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection
+
+
+async def line(mine: UserStorage) -> list[str]:
+    return [each.text for each in await mine.get_messages("c1")]
+
+
+@pytest.fixture
+async def asked_before(mine: UserStorage, model: Model) -> Answers:
+    """The answers of a chat, after a first question and its answer."""
+    here = answers(mine, model)
+    await mine.add_messages([QUESTION, Message(id="a1", role="assistant", content="First")], "c1")
+    return here
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_an_answer_is_stored_after_its_question_whatever_branch_is_chosen(
+    asked_before: Answers, mine: UserStorage, model: Model, connection: Connection, tables: Tables, dies: bool
+) -> None:
+    """Another branch that is chosen while an answer is written stays chosen and unchanged; the answer is in its own."""
+    here = asked_before
+    feed = await here.ask(mine, "c1", Message(id="q2", role="user", content="Rather this?"), after=None)
+    assert await said(feed, 3) == "One"
+
+    await mine.choose_branch("c1", "a1")
+    if dies:
+        await expire(connection, tables)
+        assert [each.status for each in await here.unfinished(mine, "c1")] == ["failed"]
+    model.may_go_on.set()
+    await said(feed)
+
+    assert await line(mine) == [QUESTION.text, "First"]
+    await mine.choose_branch("c1", "q2")
+    assert await line(mine) == ["Rather this?", "One" if dies else "One and two"]
+
+
+async def test_another_answer_to_a_question_is_a_branch_whichever_is_chosen(
+    asked_before: Answers, mine: UserStorage, model: Model
+) -> None:
+    """When the answer before is chosen again while another one is written, the two are branches after the question."""
+    feed = await asked_before.ask_again(mine, "c1", "q1")
+    assert await said(feed, 3) == "One"
+
+    await mine.choose_branch("c1", "a1")
+    model.may_go_on.set()
+    await said(feed)
+
+    assert await line(mine) == [QUESTION.text, "First"]
+    assert [each.id for each in await mine.list_siblings("c1", "a1")] == ["a1", feed.answer_id]
+
+
+async def test_what_is_added_while_an_answer_is_written_stands_before_it(mine: UserStorage, model: Model) -> None:
+    """A message that is added to the branch meanwhile begins no other one: the answer follows it."""
+    feed = await answers(mine, model).ask(mine, "c1", QUESTION)
+    await mine.add_message({"role": "assistant", "content": "A note"}, "c1")
+
+    model.may_go_on.set()
+    await said(feed)
+
+    assert await line(mine) == [QUESTION.text, "A note", "One and two"]
+    assert await mine.list_branches("c1") == []

@@ -1,0 +1,56 @@
+"""Another version of a question is chosen while an answer is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chat.tab import Tab, expect
+from voltmem import Message, UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def edited(tab: Tab, mine: UserStorage) -> list[Message]:
+    """Edit the first question, so that its answer never ends. Returns the messages before."""
+    await tab.ask("A name, please")
+    before = await mine.get_messages(tab.id)
+    await tab.act(tab.questions.first, "Edit")
+    box = tab.page.get_by_role("textbox", name="Edit the message")
+    await box.fill("wait for me")
+    await box.press("Enter")
+    await expect(tab.questions).to_have_text(["wait for me"])
+    await expect(tab.answers).to_have_text(["So far so good"])
+    return before
+
+
+async def test_a_version_is_shown_without_the_answer_to_another(tab: Tab, mine: UserStorage) -> None:
+    """A version that is chosen while another is answered is shown as it is; the answer goes on in its own version."""
+    question, answer = await edited(tab, mine)
+    await tab.page.reload()  # the page asks for the versions
+
+    await tab.act(tab.questions.first, "Previous version")
+    await expect(tab.questions).to_have_text([question.text])
+    await expect(tab.answers).to_contain_text(["Tern"])
+    await tab.page.reload()
+    await expect(tab.answers).to_contain_text(["Tern"])
+    await tab.act(tab.questions.first, "Next version")
+    await expect(tab.questions).to_have_text(["wait for me"])
+    await expect(tab.answers).to_have_text(["So far so good"])
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(tab.answers).to_have_text(["So far so goodStopped"])
+
+    assert [each.text for each in await mine.get_messages(tab.id)] == ["wait for me", "So far so **good**"]
+    await mine.choose_branch(tab.id, question.id)
+    assert [each.id for each in await mine.get_messages(tab.id)] == [question.id, answer.id]
+
+
+async def test_a_version_that_is_chosen_elsewhere_opens_no_edit(tab: Tab, mine: UserStorage) -> None:
+    """When the version before an edit is chosen elsewhere while that is answered, it is shown without an edit box."""
+    question, _ = await edited(tab, mine)
+
+    await mine.choose_branch(tab.id, question.id)
+    await mine.stop_lease(tab.id, "answer")
+
+    await expect(tab.questions).to_have_text([question.text])
+    await expect(tab.answers).to_contain_text(["Tern"])
+    await expect(tab.page.get_by_role("textbox", name="Edit the message")).to_have_count(0)
