@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chat.test_answers import QUESTION, Model, answers, expire, said
+from tests.chat.test_answers import QUESTION, Model, answers, expire, said, storage_of
 from tests.chat.test_answers import mine as mine
 from tests.chat.test_answers import model as model
 from tests.chat.test_answers import tables as tables
 from voltmem import Message, UserStorage
 from voltmem._tables import Tables
+from voltmem.chat._answering import Answering
 from voltmem.chat._answers import Answers
 
 if TYPE_CHECKING:
@@ -76,3 +79,66 @@ async def test_what_is_added_while_an_answer_is_written_stands_before_it(mine: U
 
     assert await line(mine) == [QUESTION.text, "A note", "One and two"]
     assert await mine.list_branches("c1") == []
+
+
+# --- what is deleted ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_what_an_answer_said_is_stored_when_its_conversation_is_restored(
+    mine: UserStorage, model: Model, is_noticed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that ends in a deleted conversation is a failed one after restoring, with all that it had said."""
+    if is_noticed:
+        monkeypatch.setattr("voltmem._areas.leases._RENEWALS", 75)  # the lease is lost within 200 ms
+    here = answers(mine, model)
+    feed = await here.ask(mine, "c1", QUESTION)
+    assert await said(feed, 3) == "One"
+    await asyncio.sleep(0.1)  # the piece is stored
+    await mine.soft_delete_conversation("c1")
+
+    if not is_noticed:
+        model.may_go_on.set()
+    await said(feed)
+    await here.finish()
+    await mine.restore_conversation("c1")
+
+    assert [each.status for each in await here.unfinished(mine, "c1")] == ["failed"]
+    last = (await mine.get_messages("c1"))[-1]
+    assert (last.text, last.metadata) == ("One" if is_noticed else "One and two", {"failed": True})
+
+
+async def test_an_answer_goes_on_if_its_conversation_is_restored_at_once(mine: UserStorage, model: Model) -> None:
+    """A conversation that is deleted and restored while an answer is written has the whole answer."""
+    feed = await answers(mine, model).ask(mine, "c1", QUESTION)
+    await mine.soft_delete_conversation("c1")
+    await mine.restore_conversation("c1")
+
+    model.may_go_on.set()
+    await said(feed)
+
+    assert await line(mine) == [QUESTION.text, "One and two"]
+
+
+@pytest.mark.parametrize("is_rewound", [True, False])
+async def test_an_answer_ends_when_its_question_is_deleted(mine: UserStorage, is_rewound: bool) -> None:
+    """The answer to a question that is deleted ends with its next words, and leaves nothing."""
+
+    async def answer() -> AsyncIterator[str]:
+        while True:
+            yield "more "
+            await asyncio.sleep(0.05)
+
+    await mine.add_message({"id": "m1", "role": "assistant", "content": "Welcome"}, "c1")
+    here = Answers(storage_of(mine), Answering(answer))
+    feed = await here.ask(mine, "c1", QUESTION)
+    if is_rewound:
+        await mine.rewind_conversation("c1", "m1")
+    else:
+        await mine.delete_messages(["q1"], "c1")
+
+    await said(feed)
+
+    assert feed.status == "stopped"
+    assert await line(mine) == ["Welcome"]
+    assert await here.unfinished(mine, "c1") == []

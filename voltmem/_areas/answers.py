@@ -103,11 +103,23 @@ class AnswerStatements:
                 SELECT $1, $3, $4, $5 FROM held
                 ON CONFLICT (conversation_id, answer_id, number) DO NOTHING
             )
-            SELECT stop_requested FROM held"""
+            SELECT stop_requested OR NOT EXISTS (
+                SELECT 1 FROM {messages} AS m WHERE m.conversation_id = $1 AND m.message_id = $6
+            ) AS is_to_stop FROM held"""
         self.end = f"""
             UPDATE {answers} SET status = $4, state = $5, ended_at = pg_catalog.statement_timestamp()
             WHERE conversation_id = $1 AND question_id = $2 AND answer_id = $3
             RETURNING true"""
+        self.forget = f"""
+            DELETE FROM {answers} AS a
+            WHERE a.conversation_id = $1 AND a.question_id = $2 AND NOT EXISTS (
+                SELECT 1 FROM {messages} AS m WHERE m.conversation_id = $1 AND m.message_id = $2
+            )"""
+        # Also in a conversation that is deleted, where keep_lease() ends none.
+        self.let_go = f"""
+            UPDATE {leases} AS l SET until = pg_catalog.statement_timestamp()
+            WHERE l.conversation_id = $1 AND l.purpose = '{ANSWER}' AND l.until > pg_catalog.statement_timestamp()
+                AND l.token = (SELECT a.token FROM {answers} AS a WHERE a.conversation_id = $1 AND a.answer_id = $2)"""
         # Those who watch are told what changes the row of the conversation: see ChangeStatements.
         self.tell = f"""
             UPDATE {tables.conversations} SET updated_at = updated_at WHERE id = $1
@@ -168,18 +180,32 @@ class AnswerRows:
         """Store that the answer to a question is written now."""
         await self._executor.fetchrow(self._sql.begin, conversation_id, question_id, answer_id, token)
 
-    async def grow(self, conversation_id: str, token: int, answer_id: str, piece: Piece) -> bool | None:
-        """Store what an answer said. Returns whether to stop; None if the lease is lost, and nothing was stored."""
+    async def grow(
+        self, conversation_id: str, token: int, question_id: str, answer_id: str, piece: Piece
+    ) -> bool | None:
+        """
+        Store what an answer said.
+
+        Returns whether to stop, as for a question that is gone; None if the lease is lost, and nothing was stored.
+        """
         row = await self._executor.fetchrow(
-            self._sql.grow, conversation_id, token, answer_id, piece.number, piece.parts
+            self._sql.grow, conversation_id, token, answer_id, piece.number, piece.parts, question_id
         )
-        return None if row is None else bool(row["stop_requested"])
+        return None if row is None else bool(row["is_to_stop"])
 
     async def end(
         self, conversation_id: str, question_id: str, answer_id: str, status: Status, state: str | None = None
     ) -> None:
         """Store what became of an answer."""
         await self._executor.fetchrow(self._sql.end, conversation_id, question_id, answer_id, status, state)
+
+    async def forget(self, conversation_id: str, question_id: str) -> None:
+        """Delete the row of an answer if its question is gone."""
+        await self._executor.fetchrow(self._sql.forget, conversation_id, question_id)
+
+    async def let_go(self, conversation_id: str, answer_id: str) -> None:
+        """End the lease of an answer that is given up, so that whoever looks next stores what it said."""
+        await self._executor.fetchrow(self._sql.let_go, conversation_id, answer_id)
 
     async def place(self, conversation_id: str, question_id: str) -> Place | None:
         """Return where the answer to a question belongs, until the transaction ends; None if the question is gone."""

@@ -55,6 +55,7 @@ async def _settle(mine: UserStorage, answer: StoredAnswer, *, with_message: bool
         message = growing.message(FAILED) if with_message else None
         if message is None or not await store_answer(tx, answer.conversation_id, answer.question_id, message):
             await rows.tell(answer.conversation_id)
+            await rows.forget(answer.conversation_id, answer.question_id)
         await rows.clear(answer.conversation_id, answer.answer_id)
 
 

@@ -109,15 +109,25 @@ class Writing:
         except Exception as error:
             if not self.began.done():
                 self.began.set_exception(error)
-            elif isinstance(error, VoltMemError):
-                logger.warning("an answer was given up: %r", error)
             else:
-                logger.exception("an answer was given up")
+                await self._give_up(error)
             return None
         finally:
             self.began.cancel()
             # Now that the lease is free. Whoever looks next stores what is left of an answer that was given up.
             self.feed.end("failed" if self._status == "streaming" else self._status)
+
+    async def _give_up(self, error: Exception) -> None:
+        """Leave what was said to whoever looks next, as after the conversation is restored."""
+        if isinstance(error, VoltMemError):
+            logger.warning("an answer was given up: %r", error)
+        else:
+            logger.error("an answer was given up", exc_info=error)
+        try:
+            async with asyncio.timeout(_SECONDS_TO_STOP):
+                await self._rows.let_go(self._conversation_id, self.feed.answer_id)
+        except (*_PASSING, TimeoutError) as late:
+            logger.warning("the lease of an answer ends by itself: %r", late)
 
     async def _begin(self, lease: HeldLease) -> None:
         await settle_last(self._mine, self._rows, self._conversation_id)
@@ -198,7 +208,9 @@ class Writing:
         events: list[JsonValue] = [[*event] for event in self.feed.events[self._stored : number]]
         piece = Piece(number, to_json(events))
         try:
-            stop = await self._rows.grow(self._conversation_id, lease.fencing_token, self.feed.answer_id, piece)
+            stop = await self._rows.grow(
+                self._conversation_id, lease.fencing_token, self.feed.question_id, self.feed.answer_id, piece
+            )
         except _PASSING as error:
             logger.warning("a piece of an answer is stored later: %r", error)
             return
@@ -211,7 +223,13 @@ class Writing:
             self.stop()
 
     async def clear(self) -> None:
-        """Delete the pieces. What is left of them goes when the next answer begins."""
+        """
+        Delete the pieces, unless the answer was given up: they are all that is left of it.
+
+        What is left of them goes when the next answer begins.
+        """
+        if self._status == "streaming":
+            return
         try:
             await self._rows.clear(self._conversation_id, self.feed.answer_id)
         except VoltMemError as error:
@@ -233,6 +251,7 @@ class Writing:
                         message, status = None, "stopped"  # somebody deleted the question, and its answer with it
                     if message is None:
                         await rows.tell(self._conversation_id)
+                        await rows.forget(self._conversation_id, self.feed.question_id)
                     await rows.end(self._conversation_id, self.feed.question_id, self.feed.answer_id, status, state)
             except _PASSING as error:
                 logger.warning("the end of an answer is stored later: %r", error)
