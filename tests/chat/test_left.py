@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chat.test_answers import QUESTION, Model, answers, expire, said, storage_of
+from tests.chat.test_answers import QUESTION, Deleter, Model, answers, expire, said, storage_of
 from tests.chat.test_answers import mine as mine
 from tests.chat.test_answers import model as model
 from tests.chat.test_answers import tables as tables
@@ -142,3 +142,27 @@ async def test_an_answer_ends_when_its_question_is_deleted(mine: UserStorage, is
     assert feed.status == "stopped"
     assert await line(mine) == ["Welcome"]
     assert await here.unfinished(mine, "c1") == []
+
+
+# --- what is shared -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names_it", [False, True])
+async def test_a_link_leaves_out_an_answer_that_waits(mine: UserStorage, names_it: bool) -> None:
+    """A link that is made while an answer waits for approval ends before it, also after the answer has gone on."""
+    here = answers(mine, Deleter())
+    first = await here.ask(mine, "c1", QUESTION)
+    await said(first)
+
+    async def shown(token: str) -> list[str]:
+        shared = await storage_of(mine).get_shared_conversation(token)
+        assert shared is not None
+        return [each.text for each in shared.messages]
+
+    link = await mine.share_conversation("c1", up_to=first.answer_id if names_it else None)
+    assert (link.up_to, await shown(link.token)) == ("q1", [QUESTION.text])
+    await said(await here.decide(mine, "c1", first.answer_id, {"k1": (False, "no")}))
+
+    assert await shown(link.token) == [QUESTION.text]
+    later = await mine.share_conversation("c1")
+    assert await shown(later.token) == [QUESTION.text, "One\n and two"]

@@ -42,7 +42,7 @@ class Share(Model):
     conversation_id: Key
     """The conversation."""
     up_to: Key | None
-    """The id of the last message that is shown, even if it was deleted since; None: there were no messages."""
+    """The id of the last message that is shown, even if it was deleted since; None: there was nothing to show."""
     created_at: Time
     """When the link was created."""
 
@@ -95,6 +95,7 @@ class ShareStatements:
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, shares = tables.conversations, tables.messages, tables.shares
+        # An answer of the chat that goes on has a message that changes: the link ends before it.
         # Repeatable: sent again, it returns the link that it has created. FOR KEY SHARE waits for a concurrent deletion
         # of the conversation. On Citus, "c" lets one worker insert: the new row is beside the one that is read.
         self.share = f"""
@@ -102,9 +103,25 @@ class ShareStatements:
                 SELECT id FROM {conversations}
                 WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL
                 FOR KEY SHARE
-            ), place AS (
-                SELECT m.message_id, m.created_at, m.seq FROM {messages} AS m, source
+            ), growing AS (
+                SELECT m.created_at, m.seq FROM {messages} AS m
+                WHERE m.conversation_id = $1 AND {ON_LINE} AND m.message_id = ANY (ARRAY(
+                    SELECT a.answer_id FROM {tables.answers} AS a
+                    WHERE a.conversation_id = $1 AND a.status IN ('streaming', 'approval')
+                ))
+                ORDER BY m.created_at, m.seq LIMIT 1
+            ), asked AS (
+                SELECT m.created_at, m.seq FROM {messages} AS m, source
                 WHERE m.conversation_id = $1 AND {ON_LINE} AND ($3::text IS NULL OR m.message_id = $3)
+                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
+            ), place AS (
+                SELECT m.message_id, m.created_at, m.seq FROM {messages} AS m, asked
+                WHERE m.conversation_id = $1 AND {ON_LINE}
+                    AND (m.created_at, m.seq) <= (asked.created_at, asked.seq)
+                    AND (m.created_at, m.seq) < (
+                        coalesce((SELECT g.created_at FROM growing AS g), 'infinity'),
+                        coalesce((SELECT g.seq FROM growing AS g), 0)
+                    )
                 ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
             ), made AS (
                 INSERT INTO {shares} AS existing
@@ -112,7 +129,7 @@ class ShareStatements:
                 SELECT $4, c.id, place.message_id, place.created_at, place.seq,
                     (SELECT pg_catalog.max(seq) FROM {messages} WHERE conversation_id = $1 AND {ON_LINE})
                 FROM {conversations} AS c LEFT JOIN place ON true
-                WHERE c.id = $1 AND EXISTS (SELECT 1 FROM source) AND ($3::text IS NULL OR place.message_id IS NOT NULL)
+                WHERE c.id = $1 AND EXISTS (SELECT 1 FROM source) AND ($3::text IS NULL OR EXISTS (SELECT 1 FROM asked))
                 ON CONFLICT (token, conversation_id) DO UPDATE SET up_to = existing.up_to
                 RETURNING {_COLUMNS}
             )
@@ -211,7 +228,8 @@ class Shares(Area):
         """
         Create a public, read-only link to a conversation. Returns it.
 
-        The link shows the messages up to now; later ones are not shown.
+        The link shows the messages up to now; later ones are not shown, nor an answer of the chat that is still written
+        or waits for approval.
 
         Args:
             conversation_id: The conversation. It may have any number of links.
