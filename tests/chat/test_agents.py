@@ -36,7 +36,7 @@ from pydantic_ai.models.test import TestModel
 
 from tests.across.said import PIXEL
 from tests.chat.agents import AGENTS, SYSTEM, Make, Says, Script, agno
-from voltmem import InvalidOptionError, Message, PostgresStorage
+from voltmem import InvalidInputError, InvalidOptionError, Message, PostgresStorage
 from voltmem import parts as stored
 from voltmem._values import from_stored_json, to_json, uuid7
 from voltmem.adapters.agno import VoltMemDb
@@ -62,8 +62,11 @@ class Conversation:
         self._mine = storage.for_user("ada")
         self.memory = storage.conversation("ada", "c1")
         self._answering = Answering(agent)
-
         self._waiting = Waiting()
+
+    def go_on_with(self, agent: Any) -> None:
+        """Let another agent go on, as in another process."""
+        self._answering = Answering(agent)
 
     async def parts(self, *question: Any) -> AsyncGenerator[Part | Waiting, None]:
         await self.memory.add({"role": "user", "content": question[0] if len(question) == 1 else [*question]})
@@ -379,6 +382,47 @@ async def test_an_agent_that_asks_for_approval_goes_on_with_the_decisions(storag
     await conversation.ask("Thank you.")
     assert script.shown[2].count("RAIN-42 in Oslo") == 1
     assert "Not Rome." in script.shown[2]
+
+
+async def weather_of(city: str) -> str:
+    """Return the weather."""
+    return f"RAIN-42 in {city}"
+
+
+async def test_a_decision_without_its_thread_fails_the_answer(storage: PostgresStorage) -> None:
+    """A checkpointer that lacks the thread, as that of another process, fails the answer before a model is called."""
+    conversation = Conversation(storage, asking_first(AGENTS["LangChain"], Script([LOOK]), weather_of))
+    waiting = await conversation.ask("Weather?")
+    script = Script([Says("Hello?")])
+    conversation.go_on_with(asking_first(AGENTS["LangChain"], script, weather_of))
+
+    with pytest.raises(InvalidOptionError, match=r"InMemorySaver, .*no thread of this answer.*AsyncPostgresSaver"):
+        await conversation.decide(waiting, [Decision(ToolCall("k1", "weather", {"city": "Oslo"}), True)])
+
+    assert script.shown == []
+
+
+async def test_an_agent_that_asks_about_no_call_fails_the_answer(storage: PostgresStorage) -> None:
+    """Approval of a call that has its result, or that nobody has seen, is an error that names the tool."""
+    script = Script([LOOK, Says("", calls=[("k1", "Oslo")])])  # the id of the first call again
+    conversation = Conversation(storage, asking_first(AGENTS["LangChain"], script, weather_of))
+    waiting = await conversation.ask("Weather?")
+
+    with pytest.raises(InvalidInputError, match="approval of 'weather', which it has not called"):
+        await conversation.decide(waiting, [Decision(ToolCall("k1", "weather", {"city": "Oslo"}), True)])
+
+
+def test_an_agent_that_asks_needs_a_checkpointer(caplog: pytest.LogCaptureFixture) -> None:
+    """LangChain's agent that asks for approval is refused without a checkpointer; one in memory is warned of."""
+    asking = [HumanInTheLoopMiddleware({"weather": True})]
+    with pytest.raises(InvalidOptionError, match="HumanInTheLoopMiddleware and without a checkpointer"):
+        Answering(AGENTS["LangChain"](Script([]), weather_of, middleware=asking))
+    Answering(AGENTS["LangChain"](Script([]), weather_of, checkpointer=InMemorySaver()))
+    assert caplog.text == ""
+
+    Answering(asking_first(AGENTS["LangChain"], Script([]), weather_of))
+
+    assert "its checkpointer keeps threads in memory" in caplog.text
 
 
 @every_framework

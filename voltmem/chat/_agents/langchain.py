@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
-from voltmem._values import JsonObject, uuid7
+from voltmem._postgres.driver import logger
+from voltmem._values import JsonObject, short_repr, uuid7
 from voltmem.adapters.langchain import VoltMemMiddleware, to_langchain
 from voltmem.chat._agents import Ask
 from voltmem.chat._agents._shared import as_text, conversation, denied, file, refuse
 from voltmem.chat._context import Context
 from voltmem.chat._parts import Decision, Part, Reasoning, Source, Text, ToolCall, ToolInput, ToolResult, Waiting
+from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.models import Message
 
+_Graph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
+_DURABLE: Final = "use one that keeps threads in a database that all processes share, such as AsyncPostgresSaver"
 _MODEL: Final = "model"
 """The node of create_agent() that calls the model. Middleware may call models of its own."""
 
@@ -29,15 +35,19 @@ def asking(agent: object) -> Ask | None:
     """Return the function that asks an agent; None if it is none."""
     if not isinstance(agent, CompiledStateGraph):
         return None
-    if any(isinstance(each, VoltMemMiddleware) for each in _middleware(agent)):
+    kinds = {type(each) for each in _middleware(agent)}
+    if any(issubclass(each, VoltMemMiddleware) for each in kinds):
         refuse("VoltMemMiddleware")
+    if any(issubclass(each, HumanInTheLoopMiddleware) for each in kinds):
+        _check_checkpointer(agent)
 
     async def ask(messages: Sequence[Message], context: Context) -> AsyncIterator[Part | Waiting]:
         reading = _Reading(agent, context.state if context.decisions else {})
         given: Any = {"messages": to_langchain(await conversation(messages, context))}
-        if context.decisions:
-            given = Command(resume={"decisions": reading.decisions(context.decisions)})
         config: RunnableConfig = {"configurable": {"thread_id": reading.thread_id}}
+        if context.decisions:
+            await _require_thread(agent, config)
+            given = Command(resume={"decisions": reading.decisions(context.decisions)})
         stream = agent.astream(given, config, context=context, stream_mode=["messages", "updates"])
         try:
             async with aclosing(cast("Any", stream)) as events:
@@ -53,13 +63,38 @@ def asking(agent: object) -> Ask | None:
     return ask
 
 
+def _check_checkpointer(agent: _Graph) -> None:
+    """Check that an agent that asks for approval can go on later; warn if it can do so in this process only."""
+    if not isinstance(agent.checkpointer, BaseCheckpointSaver):
+        raise InvalidOptionError(
+            "answer is an agent with HumanInTheLoopMiddleware and without a checkpointer, so it could not go on after "
+            f"an approval: pass create_agent() a checkpointer; {_DURABLE}"
+        )
+    if isinstance(agent.checkpointer, InMemorySaver):
+        logger.warning(
+            "answer= asks for approval, and its checkpointer keeps threads in memory: an approval fails after a "
+            "restart, and in another process; %s",
+            _DURABLE,
+        )
+
+
+async def _require_thread(agent: _Graph, config: RunnableConfig) -> None:
+    """Raise InvalidOptionError if the agent's checkpointer lacks the thread: the agent would begin a new one, empty."""
+    saver = agent.checkpointer
+    if not isinstance(saver, BaseCheckpointSaver) or await saver.aget_tuple(config) is None:
+        raise InvalidOptionError(
+            f"{type(saver).__name__}, the checkpointer, has no thread of this answer, in which the agent asked for "
+            f"approval: {_DURABLE}"
+        )
+
+
 def _decision(decision: Decision | None) -> dict[str, str]:
     if decision is not None and decision.is_approved:
         return {"type": "approve"}
     return {"type": "reject", **({"message": decision.reason} if decision and decision.reason else {})}
 
 
-def _middleware(agent: CompiledStateGraph[Any, Any, Any, Any]) -> Iterator[object]:
+def _middleware(agent: _Graph) -> Iterator[object]:
     """Yield what the functions of the agent's nodes are methods of."""
     for node in agent.nodes.values():
         for name in ("func", "afunc"):
@@ -70,7 +105,7 @@ def _middleware(agent: CompiledStateGraph[Any, Any, Any, Any]) -> Iterator[objec
 class _Reading:
     """Reads the events of a run: what a model says by its pieces, and as a whole where it streams none."""
 
-    def __init__(self, agent: CompiledStateGraph[Any, Any, Any, Any], state: Any) -> None:
+    def __init__(self, agent: _Graph, state: Any) -> None:
         self._node = _MODEL if _MODEL in agent.nodes else None
         self._streamed: set[str | None] = {*state.get("streamed", ())}
         self._called: set[str] = {*state.get("called", ())}
@@ -144,7 +179,12 @@ class _Reading:
         asked = [each for one in interrupts if isinstance(one.value, Mapping) for each in one.value["action_requests"]]
         calls = [*self._open.values()]
         for each in asked:
-            call = next(call for call in calls if (call.name, call.input) == (each["name"], each["args"]))
+            call = next((call for call in calls if (call.name, call.input) == (each["name"], each["args"])), None)
+            if call is None:
+                raise InvalidInputError(
+                    f"the agent asks for approval of {short_repr(each['name'])}, which it has not called: no open call "
+                    f"of the answer has the arguments {short_repr(each['args'])}"
+                )
             calls.remove(call)
             self.asked.append(call.id)
             yield replace(call, needs_approval=True)
