@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64decode
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 from typing import Any
@@ -384,17 +384,17 @@ async def test_an_agent_that_asks_for_approval_goes_on_with_the_decisions(storag
     assert "Not Rome." in script.shown[2]
 
 
-async def weather_of(city: str) -> str:
+async def weather(city: str) -> str:
     """Return the weather."""
     return f"RAIN-42 in {city}"
 
 
 async def test_a_decision_without_its_thread_fails_the_answer(storage: PostgresStorage) -> None:
     """A checkpointer that lacks the thread, as that of another process, fails the answer before a model is called."""
-    conversation = Conversation(storage, asking_first(AGENTS["LangChain"], Script([LOOK]), weather_of))
+    conversation = Conversation(storage, asking_first(AGENTS["LangChain"], Script([LOOK]), weather))
     waiting = await conversation.ask("Weather?")
     script = Script([Says("Hello?")])
-    conversation.go_on_with(asking_first(AGENTS["LangChain"], script, weather_of))
+    conversation.go_on_with(asking_first(AGENTS["LangChain"], script, weather))
 
     with pytest.raises(InvalidOptionError, match=r"InMemorySaver, .*no thread of this answer.*AsyncPostgresSaver"):
         await conversation.decide(waiting, [Decision(ToolCall("k1", "weather", {"city": "Oslo"}), True)])
@@ -402,10 +402,41 @@ async def test_a_decision_without_its_thread_fails_the_answer(storage: PostgresS
     assert script.shown == []
 
 
+class BesideAFreeCall(Says):
+    """A step with a call of the tool "radar" before the others."""
+
+    def called(self) -> Iterator[tuple[str, str, str]]:
+        yield "free", "radar", "{}"
+        yield from super().called()
+
+
+async def test_a_call_beside_one_that_asks_stays_open(storage: PostgresStorage) -> None:
+    """A call that needs no approval, in a step with one that does, runs with the decision: it is not abandoned."""
+
+    async def radar() -> str:
+        """Return what the radar shows."""
+        return "CLOUDS"
+
+    script = Script([BesideAFreeCall("", calls=[("k1", "Oslo")]), Says("It rains.")])
+    asking = [HumanInTheLoopMiddleware({"weather": True})]
+    agent = AGENTS["LangChain"](script, weather, radar, middleware=asking, checkpointer=InMemorySaver())
+    conversation = Conversation(storage, agent)
+    waiting = await conversation.ask("Weather?")
+    states = {part.id: part.state for part in parts(waiting) if isinstance(part, stored.ToolCall)}
+    assert states == {"free": "running", "k1": "waiting"}
+    (shown,) = to_ui_messages([waiting])
+    assert [part.get("state") for part in objects(shown["parts"])] == ["input-available", "approval-requested"]
+
+    answer = await conversation.decide(waiting, [Decision(ToolCall("k1", "weather", {"city": "Oslo"}), True)])
+
+    results = {part.call_id: part.value for part in parts(answer) if isinstance(part, stored.ToolResult)}
+    assert results == {"free": "CLOUDS", "k1": "RAIN-42 in Oslo"}
+
+
 async def test_an_agent_that_asks_about_no_call_fails_the_answer(storage: PostgresStorage) -> None:
     """Approval of a call that has its result, or that nobody has seen, is an error that names the tool."""
     script = Script([LOOK, Says("", calls=[("k1", "Oslo")])])  # the id of the first call again
-    conversation = Conversation(storage, asking_first(AGENTS["LangChain"], script, weather_of))
+    conversation = Conversation(storage, asking_first(AGENTS["LangChain"], script, weather))
     waiting = await conversation.ask("Weather?")
 
     with pytest.raises(InvalidInputError, match="approval of 'weather', which it has not called"):
@@ -416,11 +447,11 @@ def test_an_agent_that_asks_needs_a_checkpointer(caplog: pytest.LogCaptureFixtur
     """LangChain's agent that asks for approval is refused without a checkpointer; one in memory is warned of."""
     asking = [HumanInTheLoopMiddleware({"weather": True})]
     with pytest.raises(InvalidOptionError, match="HumanInTheLoopMiddleware and without a checkpointer"):
-        Answering(AGENTS["LangChain"](Script([]), weather_of, middleware=asking))
-    Answering(AGENTS["LangChain"](Script([]), weather_of, checkpointer=InMemorySaver()))
+        Answering(AGENTS["LangChain"](Script([]), weather, middleware=asking))
+    Answering(AGENTS["LangChain"](Script([]), weather, checkpointer=InMemorySaver()))
     assert caplog.text == ""
 
-    Answering(asking_first(AGENTS["LangChain"], Script([]), weather_of))
+    Answering(asking_first(AGENTS["LangChain"], Script([]), weather))
 
     assert "its checkpointer keeps threads in memory" in caplog.text
 

@@ -146,16 +146,12 @@ class Growing:
         """
         End what is open: the last text, and calls without a result. Returns the chunks.
 
-        They are abandoned, but for those that wait for approval, if the answer has stopped for that.
+        The calls are abandoned, unless the answer has stopped for approval: then it goes on, also with those beside.
         """
         self._close()
-        for id in [each for each in self._calls if each not in self._results and not self._waits(each)]:
+        for id in [] if self.waiting is not None else [each for each in self._calls if each not in self._results]:
             self._emit({"type": "tool-output-error", "toolCallId": id, "errorText": ABANDONED})
         return self._taken()
-
-    def _waits(self, id: str) -> bool:
-        call = self._parts[self._calls[id]]
-        return self.waiting is not None and isinstance(call, parts.ToolCall) and call.state == "waiting"
 
     def message(self, metadata: JsonObject | None = None) -> Message | None:
         """Return the message that says all this so far; None if that is nothing."""
