@@ -42,7 +42,8 @@ async def add_as_voltagent(storage: PostgresStorage, connection: Connection) -> 
     """Add a message as VoltAgent does, which does not change the updated_at of the conversation."""
     await connection.execute(
         f"INSERT INTO {storage._options.tables.messages} "
-        "(conversation_id, message_id, role, content, type, created_at) VALUES ('c', 'm1', 'user', 'second', 'text', now())"
+        "(conversation_id, message_id, role, content, type, created_at) "
+        "VALUES ('c', 'm1', 'user', 'second', 'text', now())"
     )
 
 
