@@ -2825,6 +2825,41 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_prune_conversation(conversation text, of_user text, age interval)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    cut CONSTANT timestamptz := statement_timestamp() - age;
+BEGIN
+    -- FOR UPDATE waits for the foreign keys of what is being inserted, too.
+    PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+            AND c.updated_at < cut
+        FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM 1 FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND m.created_at >= cut
+            AND m.archived = ANY ('{false,true}') AND m.aside = ANY ('{false,true}');
+    IF FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM 1 FROM "public".voltagent_memory_conversation_memory AS m
+        WHERE m.conversation_id = conversation AND m.created_at >= cut;
+    IF FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM "public".voltagent_memory_conversations AS c WHERE c.id = conversation;
+    RETURN true;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_put_file(of_user text, new_upload text, file_id text, file_size bigint, content bytea, created timestamp with time zone, OUT created_at timestamp with time zone, OUT is_new boolean)
  RETURNS record
  LANGUAGE plpgsql

@@ -116,6 +116,7 @@ class Tables:
     notify_watchers: str = field(init=False, metadata=_FUNCTION)
     path_to_line: str = field(init=False, metadata=_FUNCTION)
     plain: str = field(init=False, metadata=_FUNCTION)
+    prune_conversation: str = field(init=False, metadata=_FUNCTION)
     put_file: str = field(init=False, metadata=_FUNCTION)
     refer_to_files: str = field(init=False, metadata=_TRIGGER)
     release_files: str = field(init=False, metadata=_FUNCTION)

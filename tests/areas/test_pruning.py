@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,8 @@ from voltmem.options import DEFAULT_TABLE_PREFIX
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
+
+Change = Callable[[Any], Awaitable[object]]
 
 
 async def talk(
@@ -151,17 +154,75 @@ async def test_prune_works_in_batches(unlimited: PostgresStorage, monkeypatch: p
         assert await unlimited.check() == []
 
 
-async def test_prune_does_not_delete_what_is_added_meanwhile(unlimited: PostgresStorage) -> None:
-    """A conversation to which a message is added while prune() waits for it stays, with that message."""
+async def test_prune_keeps_a_conversation_whose_working_memory_is_newer(
+    unlimited: PostgresStorage, connection: Connection
+) -> None:
+    """A newer version of its memory keeps a conversation, also if it deletes the memory; an older one does not."""
+    memory = unlimited._options.tables.conversation_memory
+    for conversation_id in ("written", "emptied", "old"):
+        await talk(unlimited, conversation_id, [9])
+        await unlimited.working_memory("ada", conversation_id).set("likes tea")
+    await connection.execute(f"UPDATE {memory} SET created_at = $1 WHERE conversation_id <> 'written'", NOW - 9 * DAY)
+    await unlimited.working_memory("ada", "emptied").delete()
+
+    would = await unlimited.prune("ada", older_than=5 * DAY, dry_run=True)
+    done = await unlimited.prune("ada", older_than=5 * DAY)
+
+    assert would == done == Pruned(messages=3, conversations=1, runs=0)
+    assert {each.id for each in await unlimited.query_conversations()} == {"written", "emptied"}
+    assert (await unlimited.working_memory("ada", "written").get()).content == "likes tea"  # type: ignore[union-attr]
+
+
+ORDERED: dict[str, Change] = {
+    "a title": lambda storage: storage.rename_conversation("c1", "Title"),
+    "a tag": lambda storage: storage.tag_conversation("c1", ["work"]),
+    "a pin": lambda storage: storage.pin_conversation("c1"),
+    "an archived mark": lambda storage: storage.archive_conversation("c1"),
+    "a read mark": lambda storage: storage.mark_conversation_read("c1"),
+    "a link": lambda storage: storage.share_conversation("c1"),
+    "a fork": lambda storage: storage.fork_conversation("c1"),
+    "metadata": lambda storage: storage.merge_conversation_metadata("c1", {"a": 1}),
+    "a quiet update": lambda storage: storage.update_conversation("c1", title="Title", touch=False),
+}
+
+
+@pytest.mark.parametrize("change", ORDERED.values(), ids=ORDERED)
+async def test_prune_deletes_what_was_only_put_in_order(unlimited: PostgresStorage, change: Change) -> None:
+    """What leaves updated_at as it is does not keep a conversation; update_conversation() does."""
+    await talk(unlimited, "c1", [9])
+    await talk(unlimited, "c2", [9])
+    await change(unlimited)
+    await unlimited.update_conversation("c2", title="Title")
+
+    await unlimited.prune("ada", older_than=5 * DAY)
+
+    assert await unlimited.get_conversation("c1") is None
+    assert await unlimited.get_conversation("c2") is not None
+
+
+MEANWHILE: dict[str, Change] = {
+    "a message": lambda storage: storage.add_message({"id": "late", "role": "user", "content": "x"}, "ada", "c1"),
+    "a message of VoltAgent's": lambda storage: storage.connection.execute(
+        f"INSERT INTO {storage._options.tables.messages} (conversation_id, message_id, role, content, type) "
+        "VALUES ('c1', 'late', 'user', 'x', 'text')"
+    ),
+    "working memory": lambda storage: storage.working_memory("ada", "c1").set("likes tea"),
+}
+
+
+@pytest.mark.parametrize("change", MEANWHILE.values(), ids=MEANWHILE)
+async def test_prune_does_not_delete_what_is_added_meanwhile(unlimited: PostgresStorage, change: Change) -> None:
+    """A conversation in which something is written while prune() waits for it stays, with that."""
     await talk(unlimited, "c1", [9, 8])
     async with unlimited.transaction() as tx:
-        await tx.add_message({"id": "late", "role": "user", "content": "still here"}, "ada", "c1")
+        await change(tx)
         pruning = asyncio.create_task(unlimited.prune("ada", older_than=5 * DAY))
         await asyncio.sleep(0.3)
         assert not pruning.done()
     await pruning
 
-    assert await left(unlimited, "c1") == ["late"]
+    found = await left(unlimited, "c1"), await unlimited.working_memory("ada", "c1").get()
+    assert "late" in found[0] or found[1]
 
 
 @given(

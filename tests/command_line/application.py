@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Final
 
 from tests.calls import CASES
@@ -88,6 +89,10 @@ async def add_with_a_time(storage: PostgresStorage) -> None:
     await storage.add_message({"role": "user", "content": "Hello", "created_at": "2002-01-01T00:00:00Z"}, "ada", "c1")
 
 
+async def prune(storage: PostgresStorage) -> None:
+    await storage.prune("ada", older_than=timedelta(0))
+
+
 async def hold_lease(storage: PostgresStorage) -> None:
     """Take a lease, and end it."""
     async with storage.lease("ada", "c1", "title"):
@@ -129,7 +134,7 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
         for each in (
             *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
             *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit, remember, compact),
-            *(add_with_a_time, keep_items, hold_lease, write_answer),
+            *(add_with_a_time, keep_items, hold_lease, write_answer, prune),
         )
     },
 }

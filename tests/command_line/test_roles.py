@@ -125,6 +125,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "notify_watchers": "add_while_watched",
     "path_to_line": "get_shared_conversation",
     "plain": "search",
+    "prune_conversation": "prune",
     "put_file": "put_file",
     "release_files": "delete_file",
     "remove_oldest": "add_beyond_the_limit",

@@ -68,12 +68,15 @@ class PruneStatements:
 
         count = f"(SELECT pg_catalog.count(*) {old('c.id', '$3', '$4', '$5', '$2')}) AS old"
         # The conversations after $1, of the user $2 and the resource $6, with the number of their old messages, and
-        # whether they have no others.
+        # whether they are old: see prune_conversation.
         self.conversations = f"""
             SELECT c.id, {count},
                 c.updated_at < {cut("$3")} AND NOT $4 AND $5::bigint = 0 AND NOT EXISTS (
                     SELECT 1 FROM {messages} AS m
                     WHERE m.conversation_id = c.id AND {in_any_part} AND m.created_at >= {cut("$3")}
+                ) AND NOT EXISTS (
+                    SELECT 1 FROM {tables.conversation_memory} AS v
+                    WHERE v.conversation_id = c.id AND v.created_at >= {cut("$3")}
                 ) AS is_old, {has_vectors} AS has_vectors
             FROM {conversations} AS c
             WHERE c.id > $1 AND ($2::text IS NULL OR c.user_id = $2) AND ($6::text IS NULL OR c.resource_id = $6)
@@ -89,11 +92,7 @@ class PruneStatements:
         self.messages = f"""
             SELECT m.message_id {old("$1", "$2", "$3", "$4", "$5")}
             ORDER BY m.created_at, m.seq LIMIT {_AT_ONCE}"""
-        # A message that is added meanwhile has made the conversation newer.
-        self.conversation = f"""
-            DELETE FROM {conversations}
-            WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND updated_at < {cut("$3")} AND deleted_at IS NULL
-                AND NOT EXISTS (SELECT 1 FROM {messages} WHERE conversation_id = $1 AND created_at >= {cut("$3")})"""
+        self.conversation = f"SELECT {tables.prune_conversation}($1, $2, $3) AS is_gone"
         self.forget_derived = f"SELECT vectors, steps FROM {tables.forget_derived}($1, NULL)"
         # Lateral: what was derived goes before the messages.
         self.delete_messages = f"""
@@ -156,8 +155,8 @@ class Pruning(Area):
         Args:
             user_id: Only this user's, and what the user wrote in conversations of others, where VoltAgent stores that:
                 those conversations stay. ANY_USER: all users', for a cleanup task.
-            older_than: Messages count from their created_at, conversations from their updated_at, by the database's
-                clock; runs from their timestamp.
+            older_than: Messages count from their created_at, by the database's clock; conversations from their
+                updated_at, or from the last change of their working memory; runs from their timestamp.
             keep_last: How many of the newest messages of each conversation stay, whatever their age; then their
                 conversation stays, too.
             archived: Only messages that the storage limit archived (on_limit="archive").
@@ -213,7 +212,8 @@ class Pruning(Area):
         sql, id = self._sql(PruneStatements), found["id"]
         if found["has_vectors"]:  # if the conversation stays, they are those of messages that are old all the same
             await self._executor.fetchrow(sql.forget_derived, id)
-        return bool(await self._executor.execute(sql.conversation, id, rule.owner, rule.age))
+        row = await self._executor.fetchrow(sql.conversation, id, rule.owner, rule.age, repeatable=False)
+        return row is not None and row["is_gone"]
 
     async def _delete_messages(self, conversation_id: str, rule: _Rule) -> int:
         """Delete the old messages of a conversation. Returns how many."""

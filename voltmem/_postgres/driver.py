@@ -261,7 +261,7 @@ WRITING_FUNCTIONS: Final = (
     *("choose_branch", "copy_files", "count_line", "drop_messages", "drop_messages_of_user", "ensure_conversation"),
     *("forget_derived", "forget_in_voltagent", "forget_messages", "fork_conversation", "give_conversation"),
     *("hand_over", "index_words", "keep_file", "keep_lease", "leave_summaries", "lock_memory", "move_head"),
-    *("put_file",),
+    *("prune_conversation", "put_file"),
     *("release_files", "remove_oldest", "require_room", "restore_archived", "save_payload", "show_memory"),
     *("store_summary", "take_lease", "unlink_messages"),
 )
