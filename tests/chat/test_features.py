@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -16,6 +16,17 @@ from voltmem.chat._features import ROUTES
 from voltmem.web._route import ProblemRoute
 
 browser_test = pytest.mark.asyncio(loop_scope="session")
+
+
+_PICTURE: Final = {"type": "image", "image": "data:image/png;base64,iVBORw0KGgo="}
+_FILE: Final = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0KGgo="}
+USES: Final[dict[str, Any]] = {
+    "content": {"role": "user", "content": [_PICTURE]},
+    "mergeMetadata": {"mergeMetadata": {"feedback": {"type": "positive"}}},
+    "parts": {"messages": [{"id": "q1", "role": "user", "parts": [_FILE]}]},
+    "tags": {"tags": ["plain", "folder:Bread"]},
+}
+"""A body that uses a feature, by the field of which only some values do."""
 
 
 def client(storage: PostgresStorage, **options: Any) -> httpx2.AsyncClient:
@@ -35,12 +46,29 @@ async def test_the_routes_of_what_is_switched_off_are_closed(storage: PostgresSt
         )
         for given, is_closed in ((options, True), ({}, False)):
             async with client(storage, **given) as asking:
-                body = {field[0]: None} if field else {}
+                body = USES.get(field[0], {field[0]: None}) if field else {}
                 response = await asking.request(method, re.sub("{.*?}", "x" * 20, path), json=body)
             assert (f"This chat is without {feature}" in response.text or method == "HEAD") is (
                 is_closed or method == "HEAD"
             )
             assert response.status_code == (403 if field else 404) or not is_closed
+
+
+async def test_other_values_of_a_field_are_taken(storage: PostgresStorage) -> None:
+    """Without folders, feedback and uploads, plain tags, other metadata, texts and files of answers are stored."""
+    await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+    question, answer = {"id": "q1", "role": "user", "content": "Is it?"}, {"role": "assistant", "content": [_PICTURE]}
+    async with client(storage, without=["archive", "folders", "feedback"], uploads=()) as asking:
+        messages = "/conversations/c1/messages"
+        assert (await asking.post(messages, json={"messages": [question, answer]})).status_code == 201
+        assert (await asking.patch(f"{messages}/q1", json={"mergeMetadata": {"mine": 1}})).status_code == 200
+        assert (await asking.patch("/conversations/c1", json={"tags": ["plain"]})).status_code == 200
+        several = {"messages": [answer, {**question, "content": [_PICTURE]}]}
+        assert (await asking.post(messages, json=several)).status_code == 403
+        for closed in ({"archived": True}, {"tags": ["folder:Bread"]}):  # two features of one route
+            assert (await asking.patch("/conversations/c1", json=closed)).status_code == 403
+        entry = {"format": "aui/v0", "content": {"role": "user", "content": [_PICTURE]}}
+        assert (await asking.put("/conversations/c1/history/q2", json=entry)).status_code == 403
 
 
 async def test_without_branches_a_question_has_one_answer(storage: PostgresStorage) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from fastapi import Depends, HTTPException, Request
 
-from voltmem._values import short_repr
+from voltmem._values import JsonObject, short_repr
 from voltmem.errors import InvalidOptionError
+from voltmem.parts import File, parts
+from voltmem.parts._types import object_of, objects
 from voltmem.web._bodies import StrictRequest, read_body
 from voltmem.web._route import ProblemRoute
 
@@ -41,6 +44,7 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
         "POST /conversations/{conversationId}/messages/{messageId}/choose",
         "POST /chat parentId",
         "POST /conversations/{conversationId}/ui-messages rewind",
+        "PUT /conversations/{conversationId}/history/{messageId} parent_id",
     ),
     "deletion": (
         "DELETE /conversations/{conversationId}",
@@ -50,8 +54,11 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
         "DELETE /me",
     ),
     "export": ("GET /export",),
-    "feedback": ("PUT /chat/{conversation_id}/answers/{answer_id}/feedback",),
-    "folders": ("PATCH /tags",),
+    "feedback": (
+        "PUT /chat/{conversation_id}/answers/{answer_id}/feedback",
+        "PATCH /conversations/{conversationId}/messages/{messageId} mergeMetadata",
+    ),
+    "folders": ("PATCH /tags", "PATCH /conversations/{conversationId} tags"),
     "forks": ("POST /conversations/{conversationId}/fork",),
     "search": ("GET /search", "GET /recall"),
     "sharing": (
@@ -63,9 +70,38 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
         "HEAD /shared/{token}/files/{fileId}",
     ),
     "trash": ("GET /deleted", "DELETE /deleted", "DELETE /deleted/{conversationId}"),
-    "uploads": ("POST /files",),  # switched off by uploads=()
+    "uploads": (  # switched off by uploads=()
+        "POST /files",
+        "POST /conversations/{conversationId}/messages content",
+        "POST /conversations/{conversationId}/ui-messages parts",
+        "PUT /conversations/{conversationId}/history/{messageId} content",
+    ),
 }
 """The routes of each feature. A third word is a field of the body: without it, the route has nothing to do with it."""
+
+
+def _has_file(body: JsonObject) -> bool:
+    """Return whether a message of the body has a file, in whichever form. An answer may have some."""
+    given = objects(body.get("messages")) or [object_of(body, "content") or body]
+    return any(isinstance(part, File) for each in given if each.get("role") != "assistant" for part in parts(each))
+
+
+def _has_folder(body: JsonObject) -> bool:
+    tags = body.get("tags")
+    return isinstance(tags, list) and any(isinstance(each, str) and each.startswith("folder:") for each in tags)
+
+
+_USES: Final[Mapping[str, Callable[[JsonObject], bool]]] = {
+    "content": _has_file,
+    "mergeMetadata": lambda body: "feedback" in object_of(body, "mergeMetadata"),
+    "parts": _has_file,
+    "tags": _has_folder,
+}
+"""By the name of a field that belongs to a feature with some values only: whether a body has one of these."""
+
+
+def _uses(body: JsonObject, field: str) -> bool:
+    return _USES[field](body) if field in _USES else field in body
 
 
 def check_features(names: object) -> frozenset[str]:
@@ -90,12 +126,12 @@ class Closed:
 
     def __init__(self, features: Iterable[str]) -> None:
         self._routes: dict[str, str] = {}
-        self._fields: dict[str, tuple[str, str]] = {}
+        self._fields: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for feature in features:
             for route in ROUTES[feature]:
                 method, path, *field = route.split(" ")
                 if field:
-                    self._fields[f"{method} {path}"] = field[0], feature
+                    self._fields[f"{method} {path}"].append((field[0], feature))
                 else:
                     self._routes[f"{method} {path}"] = feature
 
@@ -118,8 +154,9 @@ class Closed:
             if closed is not None and user_id and isinstance(request, StrictRequest):
                 await read_body(request)
                 given = None if request.later is None else request.later.value
-                if isinstance(given, dict) and closed[0] in given:
-                    raise HTTPException(403, _without(closed[1]))
+                used = [] if not isinstance(given, dict) else [each for each in closed if _uses(given, each[0])]
+                if used:
+                    raise HTTPException(403, _without(used[0][1]))
             return user_id
 
         return signed_in
