@@ -14,6 +14,7 @@ from voltmem._values import JsonObject
 from voltmem.chat._answers import Answers
 from voltmem.chat._calling import call
 from voltmem.chat._settings import Settings, check_callback
+from voltmem.errors import MessageNotFoundError
 
 Rating: TypeAlias = Literal["positive", "negative"]
 """What somebody says of an answer."""
@@ -47,7 +48,10 @@ class Asking:
             raise HTTPException(403, "This question has its answer, and this chat is without branches.")
 
     async def rate(self, mine: UserStorage, conversation_id: str, answer_id: str, rating: Rating | None) -> None:
-        """Store what somebody says of an answer, and tell the application."""
+        """Store what somebody says of an answer, and tell the application. MessageNotFoundError for a question."""
+        rated = await mine.get_message(conversation_id, answer_id)
+        if rated is not None and rated.role != "assistant":
+            raise MessageNotFoundError(answer_id, conversation_id)
         feedback: JsonObject | None = None if rating is None else {"type": rating}
         await mine.merge_message_metadata({"feedback": feedback}, conversation_id, answer_id)
         if self.on_feedback is None:

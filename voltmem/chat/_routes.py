@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 from sse_starlette import ServerSentEvent
 from starlette.exceptions import HTTPException
 
@@ -71,6 +71,12 @@ class Verdicts(Body):
     """What the user has decided about all calls of an answer that wait for approval."""
 
     decisions: Annotated[list[Verdict], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _each_call_is_decided_once(self) -> Self:
+        if len({each.call_id for each in self.decisions}) < len(self.decisions):
+            raise ValueError("decisions has a callId twice: decide about each call once")
+        return self
 
 
 class Feedback(Body):
