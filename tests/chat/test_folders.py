@@ -57,6 +57,22 @@ async def test_a_folder_lists_its_own_conversations(mine: UserStorage, open_tab:
     await expect(inside(tab, "Bread")).to_have_text(["Second"])
 
 
+async def test_a_conversation_is_in_the_folder_of_its_first_tag(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A conversation with the tags of two folders is listed in the first one only, whichever is opened first."""
+    ids = await made(mine, "First", "Second", "Third")
+    for id, marks in zip(ids, (["folder:Cake", "folder:Art"], ["folder:Cake"], ["folder:Art"]), strict=True):
+        await mine.tag_conversation(id, marks)
+
+    for order in (("Art", "Cake"), ("Cake", "Art")):
+        tab = await open_tab()
+        for name in order:
+            await folder(tab, name).click()
+            await expect(inside(tab, name)).to_have_text({"Art": ["Third"], "Cake": ["First", "Second"]}[name])
+        await expect(folder(tab, "Art")).to_contain_text("1")
+        await expect(inside(tab, "Art")).to_have_text(["Third"])
+        await expect(inside(tab, "Cake")).to_have_text(["First", "Second"])
+
+
 async def test_conversations_are_moved_by_their_menus(mine: UserStorage, open_tab: OpenTab) -> None:
     """The menu, or the bar for several, moves to a new or another folder and out again; one Undo puts each back."""
     ids = await made(mine, "First", "Second", "Third")

@@ -40,8 +40,8 @@ export function folderSections() {
 
 function section(name) {
   const { head, count, items, hasMore, isLoaded } = folders.get(name);
-  head.show(count);
   const isShown = head.isOpen && isLoaded;
+  head.show(isShown && !hasMore ? items.length : count); // which counts all with the tag, also those in other folders
   const more = hasMore
     ? element("button", { type: "button", class: "link-button folder-more", onclick: () => load(name) }, t("Show more"))
     : element("p", { class: "folder-note" }, t("Empty. Drag conversations here, or move them by their menus."));
@@ -116,8 +116,9 @@ async function load(name, isNew = false) {
     const before = isNew ? [] : folder.items;
     const given = new Set(page.items.map(({ id }) => id));
     Object.assign(folder, { cursor: page.nextCursor, hasMore: page.hasMore, isLoaded: true });
-    folder.items = [...before.filter(({ id }) => !given.has(id)), ...page.items];
-    page.items.forEach(({ id }) => places.set(id, name));
+    const inside = page.items.filter((item) => folderOf(item) === name); // the tag may be a second one
+    folder.items = [...before.filter(({ id }) => !given.has(id)), ...inside];
+    inside.forEach(({ id }) => places.set(id, name));
     page.newer.forEach((id) => place(id, find(id)));
   } catch (error) {
     showBackgroundError(error);
