@@ -646,8 +646,8 @@ class UserStorage:
         purge_deleted_conversations().
 
         Args:
-            older_than: Messages count from their created_at, conversations from their updated_at, by the database's
-                clock; runs from their timestamp.
+            older_than: Messages count from their created_at, by the database's clock; conversations from their
+                updated_at, or from the last change of their working memory; runs from their timestamp.
             keep_last: How many of the newest messages of each conversation stay, whatever their age; then their
                 conversation stays, too.
             archived: Only messages that the storage limit archived (on_limit="archive").
@@ -914,7 +914,8 @@ class UserStorage:
         """
         Create a public, read-only link to a conversation. Returns it.
 
-        The link shows the messages up to now; later ones are not shown.
+        The link shows the messages up to now; later ones are not shown, nor an answer of the chat that is still written
+        or waits for approval.
 
         Args:
             conversation_id: The conversation. It may have any number of links.

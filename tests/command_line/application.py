@@ -103,9 +103,10 @@ async def write_answer(storage: PostgresStorage) -> None:
     """Write an answer as the chat does."""
     rows = AnswerRows(access(storage))
     await storage.ensure_conversation({"id": "chat", "user_id": "ada"})
+    await storage.add_message({"id": "m1", "role": "user", "content": "Hello"}, "ada", "chat")
     async with storage.lease("ada", "chat", ANSWER) as lease:
         await rows.begin("chat", "m1", "a1", lease.fencing_token)
-        assert await rows.grow("chat", lease.fencing_token, "a1", Piece(1, "[]")) is False
+        assert await rows.grow("chat", lease.fencing_token, "m1", "a1", Piece(1, "[]")) is False
         assert await rows.growth("ada", "chat", "a1", 0) is not None
         await rows.end("chat", "m1", "a1", "complete")
 
