@@ -1642,14 +1642,21 @@ AS $function$
 DECLARE
     conversation text;
     total bigint := 0;
+    total_before bigint;
 BEGIN
-    FOR conversation IN
-        SELECT c.id FROM "public".voltagent_memory_conversations AS c
-        WHERE c.user_id = of_user AND c.deleted_at IS NULL
-        ORDER BY c.id
     LOOP
-        SELECT total + coalesce(d.dropped, 0) INTO total
-            FROM "public".voltagent_memory_drop_messages(conversation, of_user, NULL, NULL, NULL) AS d;
+        total_before := total;
+        FOR conversation IN
+            SELECT c.id FROM "public".voltagent_memory_conversations AS c
+            WHERE c.user_id = of_user AND c.deleted_at IS NULL AND EXISTS (
+                SELECT 1 FROM "public".voltagent_memory_messages AS m WHERE m.conversation_id = c.id
+            )
+            ORDER BY c.id
+        LOOP
+            SELECT total + coalesce(d.dropped, 0) INTO total
+                FROM "public".voltagent_memory_drop_messages(conversation, of_user, NULL, NULL, NULL) AS d;
+        END LOOP;
+        EXIT WHEN total = total_before;
     END LOOP;
     RETURN total;
 END

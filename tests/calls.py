@@ -224,7 +224,8 @@ WRITES: Final = frozenset(name for name in VERBS if not name.startswith(READING)
 # Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
 # files (opened, closed), the user's memory and what VoltAgent may have changed in it, a cursor for the conversations,
 # their payloads, their memory and what may have changed in it, a cursor each for the messages and the runs, their steps
-# and events. A link is looked at before its file is read. That a user is deleted is recorded before it is done.
+# and events. A link is looked at before its file is read. That a user is deleted is recorded before it is done, and
+# it is done until nothing is left.
 # Every other verb is one statement.
 ROUND_TRIPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(VERBS, 1),
@@ -233,7 +234,7 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
     "list_history_entries": 3,
     "export_user": 21,
     "read_shared_file": 2,
-    "delete_user": 2,
+    "delete_user": 3,
 }
 
 

@@ -91,17 +91,22 @@ class Users(Area):
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 
-        Two round trips: the first records the hash, and waits for transactions that are creating a conversation of the
-        user; the second reads all conversations to find such copies. A third one if there is a backup.
+        Three round trips: the first records the hash, and waits for transactions that are creating a conversation of
+        the user; the second reads all conversations to find such copies; the third deletes forks for which the second
+        had to wait. Another one if there is a backup.
         """
         check_user("user_id", user_id, "delete_user() deletes all that is stored of one user")
         # Before the deletion, which takes long for a user with many messages: runs may end meanwhile.
         record, user_hash = self._sql(DeletedUserStatements).record, hash_of_user(self._options.tables, user_id)
         await self._executor.fetchrow(record, user_hash, repeatable=False)
         statement = self._sql(UserStatements).delete_user
-        row = await self._executor.fetchrow(statement, user_id, user_hash, repeatable=False)
-        if row is None:
-            return 0
+        deleted = 0
+        while True:  # until nothing is left: a statement that waits for a fork does not see the copy
+            row = await self._executor.fetchrow(statement, user_id, user_hash, repeatable=False)
+            assert row is not None  # it returns one row always
+            deleted += row["deleted"]
+            if not row["deleted"]:
+                break
         if row["has_backup"]:
             await self._executor.execute(forget_in_backup(self._options.tables), user_id)
-        return int(row["deleted"])
+        return int(deleted)

@@ -236,3 +236,19 @@ async def test_delete_user_leaves_nothing_behind(storage: PostgresStorage, conne
     assert await storage.count_conversations(user_id="horatio") == 2
     assert await storage.get_history_entry("horatio's") is not None
     assert await storage.delete_user("ophelia") == 0
+
+
+@pytest.mark.parametrize("verb", ["delete_user", "clear_messages"])
+async def test_the_copy_of_a_fork_that_is_waited_for_is_deleted_too(verb: str, storage: PostgresStorage) -> None:
+    """Deleting all of a user waits for forks, and forks of them, that are not committed yet, and deletes the copies."""
+    await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1", resource_id="docs")
+    async with storage.transaction() as tx:
+        await tx.fork_conversation("c1", id="a copy")
+        await tx.fork_conversation("a copy", id="z copy of the copy")
+        deleting = asyncio.create_task(getattr(storage, verb)("ada"))
+        await asyncio.sleep(0.3)
+        assert not deleting.done()
+
+    assert await deleting == 3
+    for each in ("c1", "a copy", "z copy of the copy"):
+        assert await storage.count_messages("ada", each) == 0
