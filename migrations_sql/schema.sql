@@ -1367,7 +1367,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_copies_in_forks(of_user text,
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
+ SET plan_cache_mode TO 'force_custom_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
@@ -1560,11 +1560,10 @@ BEGIN
     PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
     IF message_ids IS NOT NULL THEN
         IF of_user IS NOT NULL THEN
-            message_ids := ARRAY(
-                SELECT m.message_id FROM "public".voltagent_memory_messages AS m
+            SELECT coalesce(array_agg(m.message_id), '{}') INTO message_ids
+                FROM "public".voltagent_memory_messages AS m
                 WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
-                    AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
-            );
+                    AND (user_id = of_user OR user_id = 'default' AND owner = of_user);
         END IF;
         PERFORM 1 FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)
@@ -1889,11 +1888,10 @@ BEGIN
                 WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
             within := within || forks;
         END LOOP;
-        guest_in := ARRAY(
-            SELECT DISTINCT m.conversation_id FROM "public".voltagent_memory_messages AS m
+        SELECT coalesce(array_agg(DISTINCT m.conversation_id), '{}') INTO guest_in
+            FROM "public".voltagent_memory_messages AS m
             WHERE (within IS NULL OR m.conversation_id = ANY (within)) AND m.message_id = ANY (message_ids)
-                AND user_id = of_user AND of_user <> 'default'
-        );
+                AND user_id = of_user AND of_user <> 'default';
         SELECT array_agg(c.id ORDER BY c.id) INTO holders
             FROM "public".voltagent_memory_conversations AS c
             WHERE (c.user_id = of_user OR c.id = ANY (guest_in)) AND (within IS NULL OR c.id = ANY (within)) AND c.id <> ALL (locked) AND EXISTS (
@@ -1917,11 +1915,10 @@ BEGIN
             FROM "public".voltagent_memory_conversations AS c
             WHERE c.id = conversation AND (c.user_id = of_user OR c.id = ANY (guest_in));
         CONTINUE WHEN NOT FOUND;
-        own_ids := ARRAY(
-            SELECT m.message_id FROM "public".voltagent_memory_messages AS m
+        SELECT coalesce(array_agg(m.message_id), '{}') INTO own_ids
+            FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
-                AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
-        );
+                AND (user_id = of_user OR user_id = 'default' AND owner = of_user);
         SELECT f.vectors, f.steps INTO derived FROM "public".voltagent_memory_forget_derived(conversation, own_ids) AS f;
         IF is_gone THEN
             -- drop_messages takes it for absent.

@@ -1066,8 +1066,9 @@ class UserStorage:
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 
-        Two round trips: the first records the hash, and waits for transactions that are creating a conversation of the
-        user; the second reads all conversations to find such copies. A third one if there is a backup.
+        Three round trips: the first records the hash, and waits for transactions that are creating a conversation of
+        the user; the second reads all conversations to find such copies; the third deletes forks for which the second
+        had to wait. Another one if there is a backup.
         """
     async def get_usage(self) -> Usage:
         """

@@ -22,7 +22,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_copies_in_forks(
 LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET jit = off
 AS $copies_in_forks$

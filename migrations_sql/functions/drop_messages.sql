@@ -69,11 +69,10 @@ BEGIN
     PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
     IF message_ids IS NOT NULL THEN
         IF of_user IS NOT NULL THEN
-            message_ids := ARRAY(
-                SELECT m.message_id FROM {schema}.{prefix}_messages AS m
+            SELECT coalesce(array_agg(m.message_id), '{}') INTO message_ids
+                FROM {schema}.{prefix}_messages AS m
                 WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
-                    AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
-            );
+                    AND (user_id = of_user OR user_id = 'default' AND owner = of_user);
         END IF;
         PERFORM 1 FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)

@@ -45,11 +45,10 @@ BEGIN
                 WHERE c.user_id = of_user AND c.forked_from = ANY (forks) AND c.id <> ALL (within);
             within := within || forks;
         END LOOP;
-        guest_in := ARRAY(
-            SELECT DISTINCT m.conversation_id FROM {schema}.{prefix}_messages AS m
+        SELECT coalesce(array_agg(DISTINCT m.conversation_id), '{}') INTO guest_in
+            FROM {schema}.{prefix}_messages AS m
             WHERE (within IS NULL OR m.conversation_id = ANY (within)) AND m.message_id = ANY (message_ids)
-                AND user_id = of_user AND of_user <> 'default'
-        );
+                AND user_id = of_user AND of_user <> 'default';
         SELECT array_agg(c.id ORDER BY c.id) INTO holders
             FROM {schema}.{prefix}_conversations AS c
             WHERE (c.user_id = of_user OR c.id = ANY (guest_in)) AND (within IS NULL OR c.id = ANY (within)) AND c.id <> ALL (locked) AND EXISTS (
@@ -73,11 +72,10 @@ BEGIN
             FROM {schema}.{prefix}_conversations AS c
             WHERE c.id = conversation AND (c.user_id = of_user OR c.id = ANY (guest_in));
         CONTINUE WHEN NOT FOUND;
-        own_ids := ARRAY(
-            SELECT m.message_id FROM {schema}.{prefix}_messages AS m
+        SELECT coalesce(array_agg(m.message_id), '{}') INTO own_ids
+            FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
-                AND (user_id = of_user OR user_id = 'default' AND owner = of_user)
-        );
+                AND (user_id = of_user OR user_id = 'default' AND owner = of_user);
         SELECT f.vectors, f.steps INTO derived FROM {schema}.{prefix}_forget_derived(conversation, own_ids) AS f;
         IF is_gone THEN
             -- drop_messages takes it for absent.

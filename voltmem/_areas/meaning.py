@@ -75,8 +75,9 @@ class Meaning:
     async def question(self, text: str) -> str:
         """Return the vector of what is looked for, as SQL reads it. EmbeddingError if it does not come in time."""
         seconds = self.recall.question_timeout
+        waiting = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as waiting:
+            async with waiting:
                 (vector,) = await self.vectors([text[: self.recall.piece]])
         except TimeoutError as error:
             if not waiting.expired():
