@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -16,6 +17,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ASKING = re.compile("/api/chat$")
 MAKING = re.compile("/api/conversations$")
+UPLOADING = re.compile("/api/files$")
+
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cf50f01f0005000201"
+    "8f52a8de0000000049454e44ae426082"
+)
+
+
+async def attach(tab: Tab, name: str = "dot.png", type: str = "image/png", content: bytes = PNG) -> None:
+    """Attach a file, and wait until it is uploaded."""
+    count = await tab.page.locator(".attachment").count()
+    await tab.page.locator("#files").set_input_files(FilePayload(name=name, mimeType=type, buffer=content))
+    await expect(tab.page.locator(".attachment:not(.attachment-uploading)")).to_have_count(count + 1)
 
 
 async def two_conversations(mine: UserStorage) -> None:
@@ -99,7 +114,7 @@ async def test_a_first_question_that_fails_leaves_nothing_but_itself(tab: Tab, m
     await tab.box.press("Enter")
     await expect(tab.questions).to_have_text(["A name, please"])
     await tab.answered()
-    tab.expected = ["ERR_FAILED"]
+    tab.expected = ["ERR_FAILED", "404"]  # an event may ask for the conversation that is being deleted
 
 
 async def test_what_is_not_sent_stays_where_it_was_written(mine: UserStorage, open_tab: OpenTab) -> None:
@@ -198,16 +213,18 @@ async def test_an_edit_survives_a_reload(tab: Tab) -> None:
 
 
 async def test_what_is_being_written_outlives_its_conversation(mine: UserStorage, open_tab: OpenTab) -> None:
-    """If the conversation is deleted elsewhere, the unsent text stays in the box of a new one."""
+    """If the conversation is deleted elsewhere, the unsent text and files stay in the box of a new one."""
     await two_conversations(mine)
     tab = await open_tab()
     await tab.link("First").click()
     await tab.box.fill("A long question")
+    await attach(tab)
 
     await mine.soft_delete_conversation(tab.id)
 
     await expect(tab.page).to_have_url(re.compile("/$"))
     await expect(tab.box).to_have_value("A long question")
+    await expect(tab.page.locator(".attachment")).to_have_text(["dot.png"])
     tab.expected = ["404"]  # a poll may happen in between
 
 
@@ -271,12 +288,6 @@ async def test_what_is_typed_before_the_scripts_are_there_stays(open_tab: OpenTa
     await expect(tab.box).to_have_value("early")
 
 
-PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cf50f01f0005000201"
-    "8f52a8de0000000049454e44ae426082"
-)
-
-
 async def test_a_question_has_files(tab: Tab, mine: UserStorage) -> None:
     """Files that are chosen or pasted are uploaded, shown and stored with the question, also when it is edited."""
     chooser = tab.page.locator("#files")
@@ -315,9 +326,7 @@ async def test_a_question_has_files(tab: Tab, mine: UserStorage) -> None:
 
 async def test_files_of_a_question_that_is_not_sent_come_back(tab: Tab) -> None:
     """If a question with files cannot be sent, its text and its files are in the box again, and can be sent."""
-    chooser = tab.page.locator("#files")
-    await chooser.set_input_files(FilePayload(name="dot.png", mimeType="image/png", buffer=PNG))
-    await expect(tab.page.locator(".attachment:not(.attachment-uploading)")).to_have_count(1)
+    await attach(tab)
     await tab.page.route(ASKING, lambda route: route.abort())
     tab.expected = ["ERR_FAILED"]
     await tab.box.fill("What is it?")
@@ -328,6 +337,79 @@ async def test_files_of_a_question_that_is_not_sent_come_back(tab: Tab) -> None:
     await tab.page.unroute_all()
     await tab.box.press("Enter")
     await expect(tab.page.locator(".message-user img")).to_have_js_property("naturalWidth", 1)
+    await tab.answered()
+
+
+async def test_files_that_are_not_sent_stay_with_their_draft(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Each conversation keeps the files that were attached to it, also over a reload, until they are sent."""
+    await two_conversations(mine)
+    tab = await open_tab()
+    attached = tab.page.locator(".attachment")
+    await tab.link("First").click()
+    await attach(tab)
+    await attach(tab, "notes.txt", "text/plain", b"words")
+    await tab.link("Second").click()
+    await expect(attached).to_have_count(0)
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()
+
+    await tab.page.reload()
+    await expect(tab.questions).to_have_text(["About Second"])
+    await tab.link("First").click()
+    await expect(attached).to_have_text(["dot.png", "notes.txt"])
+    await tab.page.get_by_role("button", name="Remove notes.txt").click()
+    await tab.page.reload()
+    await expect(attached).to_have_text(["dot.png"])
+    await expect(attached.locator("img")).to_have_js_property("naturalWidth", 1)
+
+    await tab.ask("What is it?")
+    await expect(tab.page.locator(".message-user img")).to_have_js_property("naturalWidth", 1)
+    await tab.page.reload()
+    await expect(tab.questions).to_have_count(2)
+    await attach(tab, "notes.txt", "text/plain", b"words")
+    await expect(attached).to_have_text(["notes.txt"])
+
+
+async def test_a_file_that_the_server_has_deleted_is_to_be_attached_again(tab: Tab, mine: UserStorage) -> None:
+    """A file that was attached in an earlier visit and is not stored any more is left out, and the page says so."""
+    await attach(tab)
+    await tab.box.fill("What is it?")
+    assert await mine.delete_file(sha256(PNG).hexdigest())
+
+    await tab.page.reload()
+
+    await expect(tab.notice("dot.png no longer exists. Attach it again.")).to_be_visible()
+    await expect(tab.page.locator(".attachment")).to_have_count(0)
+    await expect(tab.box).to_have_value("What is it?")
+    tab.expected = ["404"]
+
+
+async def test_a_question_that_waits_for_its_files_stays_in_its_conversation(
+    mine: UserStorage, open_tab: OpenTab
+) -> None:
+    """A question whose file is uploaded after another conversation was opened is not sent there; it stays a draft."""
+    await two_conversations(mine)
+    tab = await open_tab()
+    await tab.link("First").click()
+    await expect(tab.questions).to_have_text(["About First"])
+    late = await tab.held(UPLOADING)
+    async with tab.page.expect_request(UPLOADING):
+        await tab.page.locator("#files").set_input_files(FilePayload(name="dot.png", mimeType="image/png", buffer=PNG))
+    await tab.box.fill("What is it?")
+    await tab.box.press("Enter")
+    await tab.link("Second").click()
+    await tab.box.fill("For the second")
+    async with tab.page.expect_response(UPLOADING):
+        late.set()
+
+    await tab.link("First").click()
+    await expect(tab.page.locator(".attachment:not(.attachment-uploading)")).to_have_text(["dot.png"])
+    await expect(tab.box).to_have_value("What is it?")
+    await tab.link("Second").click()
+    await expect(tab.questions).to_have_text(["About Second"])
+    await expect(tab.box).to_have_value("For the second")
+    await tab.link("First").click()
+    await tab.box.press("Enter")
+    await expect(tab.questions).to_have_count(2)
     await tab.answered()
 
 

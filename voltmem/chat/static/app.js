@@ -2,7 +2,7 @@
 
 import { addressOf, base, conversationAt, isOfChat, setNavigate } from "./addresses.js";
 import { startCommands } from "./commands.js";
-import { focusComposer, startComposer, useAttachments } from "./composer.js";
+import { focusComposer, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
 import { byId, element } from "./dom.js";
 import { setDrawer, startDrawer } from "./drawer.js";
@@ -159,5 +159,4 @@ function startRest() {
   startSidebar().then(() => Promise.all(SOON.map((name) => import(`./${name}.js`)))).catch(() => {});
   watch();
   later(import("./themes.js"), (themes) => themes.startTheme());
-  if (settings.uploads.length) later(import("./attachments.js"), useAttachments);
 }

@@ -11,16 +11,15 @@ import { newest } from "./pages.js";
 import { model } from "./settings.js";
 import { removed } from "./store.js";
 import { t } from "./texts.js";
-import { later, showError, toast } from "./toast.js";
+import { showError, toast } from "./toast.js";
 
-/** Send a question. If it is not stored, its text goes back into the box. */
+/** Send a question. If it is not stored, its text and files go back into the box. */
 export async function send(text, files = []) {
   const isNew = openId() === null;
   const conversationId = openId() ?? (await create());
   if (conversationId && (await ask(conversationId, { text, files }))) return;
   if (isNew && conversationId) await removeUnused(conversationId);
-  restoreDraft(isGone(conversationId) ? null : conversationId, text);
-  if (files.length) later(import("./attachments.js"), ({ restoreAttachments }) => restoreAttachments(files));
+  restoreDraft(isGone(conversationId) ? null : conversationId, text, files);
 }
 
 /** Delete the conversation that was created for a question that could not be sent. */

@@ -1,19 +1,22 @@
-// The files that a question will have: chosen, pasted or dropped. Each is uploaded at once.
+// The files that a question will have: chosen, pasted or dropped. Each is uploaded at once, and belongs to a draft, which
+// keeps it for the next visit. The server deletes files that no message shows after a day: none is deleted from here,
+// since a draft in another tab may have the same one.
 
 import * as api from "./api.js";
 import { byId, element, iconButton } from "./dom.js";
+import { Drafts } from "./drafts.js";
 import { settings } from "./settings.js";
 import { t } from "./texts.js";
 import { showError } from "./toast.js";
 
 const [list, input, button] = [byId("attachments"), byId("files"), byId("attach")];
-let attached = []; // {file, element, uploaded: a promise of the part, or of null if it failed}
-const files = new WeakMap(); // by the part
+const uploads = new Drafts("files"); // the parts of the uploaded ones, by the key of the draft
+const drafts = new Map(); // all of them, once they were shown: {element, part: null until it is uploaded, ended: a promise}
+let place; // the key of the draft in the box
 let changed = () => {};
 
 /** Start the button, pasting and dropping. onChange is called when there are more files, or fewer. */
 export function startAttachments({ onChange }) {
-  if (!settings.uploads.length) return;
   changed = onChange;
   button.hidden = false;
   input.accept = settings.uploads.join(",");
@@ -43,32 +46,70 @@ export function startAttachments({ onChange }) {
   });
 }
 
-export const hasAttachments = () => attached.length > 0;
+export const hasAttachments = () => filesOf(place).length > 0;
 
-/** Return the parts of the files, once they are uploaded, and forget them. Resolves to null if one failed. */
+/** Show the files of a draft. */
+export function openAttachments(key) {
+  place = key;
+  put(key, filesOf(key));
+}
+
+/**
+ * Return the parts of the draft's files, once they are uploaded, and forget them. Resolves to null if one failed, or if
+ * another draft is shown meanwhile.
+ */
 export async function takeAttachments() {
-  const taken = attached;
-  const parts = await Promise.all(taken.map(({ uploaded }) => uploaded));
-  if (parts.includes(null)) return null;
-  parts.forEach((part, place) => files.set(part, taken[place]));
-  attached = attached.filter((each) => !taken.includes(each));
-  show();
-  return parts;
+  const key = place;
+  let files;
+  do await Promise.all((files = filesOf(key)).map(({ ended }) => ended));
+  while (files !== filesOf(key)); // more were attached meanwhile, or one was removed
+  if (key !== place || files.some(({ part }) => !part)) return null;
+  put(key, []);
+  return files.map(({ part }) => part);
 }
 
 /** Attach files again whose question could not be sent. */
-export function restoreAttachments(parts) {
-  attached = [...parts.map((part) => files.get(part)), ...attached];
-  show();
+export const restoreAttachments = (key, parts) => put(key, [...parts.map(again), ...filesOf(key)]);
+
+/** Move the files of a draft to another one. */
+export function moveAttachments(from, to) {
+  const moved = filesOf(from);
+  put(from, []);
+  if (place === from) place = to;
+  put(to, [...moved, ...filesOf(to)]);
+}
+
+/** Return the files of a draft; at first those that were uploaded in another visit. */
+function filesOf(key) {
+  if (!drafts.has(key)) drafts.set(key, (uploads.get(key) || []).map(again));
+  return drafts.get(key);
+}
+
+function put(key, files) {
+  drafts.set(key, files);
+  uploads.put(key, files.flatMap(({ part }) => part ?? []));
+  if (key !== place) return;
+  list.replaceChildren(...files.map((each) => each.element));
+  list.hidden = !files.length;
+  changed();
+}
+
+/** Return the key of the draft that has a file; undefined if it was removed. */
+const keyOf = (file) => [...drafts].find(([, files]) => files.includes(file))?.[0];
+
+function remove(file) {
+  const key = keyOf(file);
+  put(key, filesOf(key).filter((each) => each !== file));
 }
 
 function attach(given) {
+  const taken = [];
   for (const file of given) {
     const reason = refused(file);
     if (reason) showError(new api.Problem(reason));
-    else attached.push(begun(file));
+    else taken.push(begun(file));
   }
-  show();
+  put(place, [...filesOf(place), ...taken]);
 }
 
 function refused({ name, type, size }) {
@@ -79,35 +120,53 @@ function refused({ name, type, size }) {
 }
 
 function begun(file) {
-  /** @type {any} */
-  const mine = { file };
-  const remove = iconButton("close", t("Remove {name}", { name: file.name }), () => {
-    attached = attached.filter((each) => each !== mine);
-    show();
-    byId("composer-text").focus();
-  });
-  const picture = file.type.startsWith("image/") ? element("img", { alt: "" }) : null;
-  mine.element = element("li", { class: "attachment attachment-uploading" }, picture, element("span", { dir: "auto" }, file.name), remove);
-  mine.uploaded = uploaded(mine, picture);
+  const mine = shown(file.name, file.type);
+  mine.element.classList.add("attachment-uploading");
+  mine.ended = uploaded(mine, file);
   return mine;
 }
 
-async function uploaded({ file, element: shown }, picture) {
+async function uploaded(mine, file) {
   try {
     const { url } = await api.upload(file);
-    shown.classList.remove("attachment-uploading");
-    if (picture) picture.src = url;
-    return { type: "file", url, mediaType: file.type, filename: file.name };
+    mine.part = { type: "file", url, mediaType: file.type, filename: file.name };
+    mine.element.classList.remove("attachment-uploading");
+    showPicture(mine);
+    const key = keyOf(mine);
+    if (key) put(key, filesOf(key));
   } catch (error) {
-    shown.classList.replace("attachment-uploading", "attachment-failed");
-    shown.setAttribute("aria-label", t("{name} could not be uploaded", { name: file.name }));
+    mine.element.classList.replace("attachment-uploading", "attachment-failed");
+    mine.element.setAttribute("aria-label", t("{name} could not be uploaded", { name: file.name }));
     showError(error);
-    return null;
   }
 }
 
-function show() {
-  list.replaceChildren(...attached.map((each) => each.element));
-  list.hidden = !attached.length;
-  changed();
+/** Return a file that was uploaded before, unless the server has deleted it meanwhile. */
+function again(part) {
+  const mine = shown(part.filename, part.mediaType);
+  mine.part = part;
+  showPicture(mine);
+  mine.ended = isStored(part.url).then((isThere) => {
+    if (isThere || !keyOf(mine)) return;
+    remove(mine);
+    showError(new api.Problem(t("{name} no longer exists. Attach it again.", { name: part.filename })));
+  });
+  return mine;
 }
+
+function shown(name, type) {
+  /** @type {any} */
+  const mine = { part: null };
+  const close = iconButton("close", t("Remove {name}", { name }), () => (remove(mine), byId("composer-text").focus()));
+  const picture = type.startsWith("image/") ? element("img", { alt: "" }) : null;
+  mine.element = element("li", { class: "attachment" }, picture, element("span", { dir: "auto" }, name), close);
+  return mine;
+}
+
+function showPicture({ part, element: shown }) {
+  const picture = shown.querySelector("img");
+  if (picture) picture.src = part.url;
+}
+
+/** Return whether a file is stored at an address. If that cannot be known, it is. */
+const isStored = (url) => fetch(url, { method: "HEAD" }).then(({ status }) => status !== 404, () => true);

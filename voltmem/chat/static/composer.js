@@ -1,8 +1,10 @@
-// The message box. It grows with its text, and keeps it for the next visit. A button stops an answer.
+// The message box. It grows with its text, and keeps it and its files for the next visit. A button stops an answer.
 
 import { byId, isPhone } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { fit, isTooLong } from "./message.js";
+import { settings } from "./settings.js";
+import { later } from "./toast.js";
 
 const [box, sendButton, stopButton] = [byId("composer-text"), byId("send"), byId("stop")];
 const IS_TOUCH = matchMedia("(pointer: coarse)");
@@ -14,10 +16,8 @@ let isBusy = false;
 let isSending = false;
 let attachments = null; // the module, once it is loaded
 
-export function useAttachments(module) {
-  attachments = module;
-  attachments.startAttachments({ onChange: showSendable });
-}
+/** Call a function of attachments.js, if files can be attached. */
+const withAttachments = (use) => settings.uploads.length && later(import("./attachments.js"), use);
 
 const hasAttachments = () => attachments?.hasAttachments() ?? false;
 
@@ -26,15 +26,16 @@ export function startComposer({ asking, edit }) {
   const stop = () => asking((loaded) => loaded.stop());
   const early = box.value; // typed before the scripts were there
   const submit = async () => {
-    const text = box.value.trim();
-    if (!(text || hasAttachments()) || isBusy || isSending || isTooLong(text)) return;
+    if (isBusy || isSending || sendButton.disabled || isTooLong(box.value.trim())) return;
     isSending = true;
-    const loaded = await asking((loaded) => loaded);
-    const files = loaded && attachments ? await attachments.takeAttachments() : [];
+    const files = attachments ? await attachments.takeAttachments() : [];
     isSending = false;
-    if (!loaded || !files) return; // one of them could not be uploaded: it is shown, and the text stays
+    if (!files) return; // one of them could not be uploaded: it is shown, and the text stays
+    const [from, text] = [place, box.value.trim()];
     write("");
-    loaded.send(text.toWellFormed?.() ?? text, files); // an input method may leave half a character
+    const loaded = await asking((loaded) => loaded);
+    if (loaded) loaded.send(text.toWellFormed?.() ?? text, files); // an input method may leave half a character
+    else restoreDraft(from, text, files);
   };
   byId("composer").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   box.addEventListener("input", () => write(box.value));
@@ -56,6 +57,11 @@ export function startComposer({ asking, edit }) {
   });
   write(drafts.get(place));
   if (early.trim() && early !== box.value) restoreDraft(place, early);
+  withAttachments((module) => {
+    attachments = module;
+    attachments.startAttachments({ onChange: showSendable });
+    attachments.openAttachments(place);
+  });
   // A visitor without a keyboard adds lines by Enter, and sends with the button.
   box.enterKeyHint = IS_TOUCH.matches ? "enter" : "send";
 }
@@ -75,19 +81,23 @@ function showSendable() {
 export function openDraft(id) {
   place = id ?? NEW;
   write(drafts.get(place));
+  attachments?.openAttachments(place);
 }
 
 /** Move a draft to another id, when the new conversation gets its id or a conversation is deleted. */
 export function moveDraft(from, to) {
-  const text = drafts.get(from ?? NEW);
-  drafts.put(from ?? NEW, "");
-  if (place === (from ?? NEW)) place = to ?? NEW;
+  const [key, other] = [from ?? NEW, to ?? NEW];
+  const text = drafts.get(key);
+  drafts.put(key, "");
+  if (place === key) place = other;
   restoreDraft(to, text);
+  withAttachments(({ moveAttachments }) => moveAttachments(key, other));
 }
 
-/** Put a text that was not sent back in the draft, before text written since. */
-export function restoreDraft(id, text) {
+/** Put a text and files that were not sent back in the draft, before what was written since. */
+export function restoreDraft(id, text, files = []) {
   const key = id ?? NEW;
+  if (files.length) withAttachments(({ restoreAttachments }) => restoreAttachments(key, files));
   drafts.put(key, [text, drafts.get(key)].filter(Boolean).join("\n\n"));
   if (place === key) write(drafts.get(key));
 }

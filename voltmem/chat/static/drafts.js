@@ -1,4 +1,4 @@
-// Texts that are not sent yet. The tab keeps them for the next visit: see kept.js.
+// What is not sent yet: texts, and files. The tab keeps it for the next visit: see kept.js.
 
 import { keep, kept } from "./kept.js";
 
@@ -6,22 +6,23 @@ const MOST = 50;
 
 export class Drafts {
   #name;
-  #texts; // by the conversation or the message, the latest last
+  #items; // texts or lists, by the conversation or the message, the latest last
 
   constructor(name) {
     this.#name = name;
-    this.#texts = new Map(kept(name, [], sessionStorage));
+    this.#items = new Map(kept(name, [], sessionStorage));
   }
 
+  /** Return a text or a list; "" if there is none. */
   get(key) {
-    return this.#texts.get(key) ?? "";
+    return this.#items.get(key) ?? "";
   }
 
-  /** Keep a text. An empty one is forgotten. */
-  put(key, text) {
-    this.#texts.delete(key);
-    if (text) this.#texts.set(key, text);
-    this.#texts = new Map([...this.#texts].slice(-MOST));
-    keep(this.#name, [...this.#texts], sessionStorage);
+  /** Keep a text or a list. An empty one is forgotten. */
+  put(key, item) {
+    this.#items.delete(key);
+    if (item.length) this.#items.set(key, item);
+    this.#items = new Map([...this.#items].slice(-MOST));
+    keep(this.#name, [...this.#items], sessionStorage);
   }
 }
