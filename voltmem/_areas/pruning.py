@@ -153,8 +153,7 @@ class Pruning(Area):
         purge_deleted_conversations().
 
         Args:
-            user_id: Only this user's, and what the user wrote in conversations of others, where VoltAgent stores that:
-                those conversations stay. ANY_USER: all users', for a cleanup task.
+            user_id: Only this user's, also in others' conversations (see VoltAgent), which stay. ANY_USER: all users'.
             older_than: Messages count from their created_at, by the database's clock; conversations from their
                 updated_at, or from the last change of their working memory; runs from their timestamp.
             keep_last: How many of the newest messages of each conversation stay, whatever their age; then their
