@@ -112,7 +112,7 @@ async def test_a_memory_shows_its_versions_and_is_restored(path: str, ada: httpx
     await ada.put(path, json={"content": "- likes coffee"})
 
     refused = await ada.post(f"{path}/restore", json={"version": 1}, headers={"If-Match": '"1"'})
-    restored = await ada.post(f"{path}/restore", json={"version": 1}, headers={"If-Match": '"2"'})
+    restored = await ada.post(f"{path}/restore", json={"version": 1.0}, headers={"If-Match": '"2"'})
     versions = (await ada.get(f"{path}/history", params={"limit": 2})).json()["items"]
     older = (await ada.get(f"{path}/history", params={"before": 2})).json()["items"]
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Response
-from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from voltmem._agents.working_memory import HISTORY_LIMIT, WorkingMemoryHandle
@@ -80,10 +80,15 @@ class Versions(Answer):
     items: list[Version]
 
 
+def _whole(value: object) -> object:
+    """Return the integer that a number such as 3.0 is, for JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Restored(Body):
     """The version that becomes the memory again, as a new one."""
 
-    version: Annotated[int, Field(ge=1, le=_LARGEST)]
+    version: Annotated[int, Field(ge=1, le=_LARGEST), BeforeValidator(_whole)]
 
 
 class DeletedMemory(Answer):
