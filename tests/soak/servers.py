@@ -9,12 +9,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 
-from voltmem._postgres.embedded.cluster import Cluster, on_a_free_port
+from voltmem._postgres.embedded.cluster import Cluster, on_a_free_port, wait_until
 from voltmem._postgres.embedded.programs import Account, find_programs, within_reach
 
 _SETTINGS: Final = {
@@ -113,6 +114,7 @@ class Node:
             for pid in (postmaster.pid, *map(int, children.stdout.split())):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            wait_until(partial(postmaster.is_gone, self.cluster.data), _PATIENCE)
         self.cluster.disown_lock_file()
 
     def promote(self) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.postgres.embedded.processes import IS_ROOT, Program, ask, eventually, processes_in, serves
 from voltmem._postgres.embedded import programs, start_shared
+from voltmem._postgres.embedded.cluster import Cluster
 from voltmem.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -143,6 +145,49 @@ def test_a_start_that_was_killed_half_way_does_not_spoil_the_folder(home: Path, 
     with start_shared(home) as server:
         assert serves(server.dsn)
     assert eventually(lambda: not processes_in(home))
+
+
+def test_a_server_whose_lock_file_is_just_being_written_is_joined(home: Path) -> None:
+    """A start joins a server that has created its lock file and not yet written it."""
+    with Program(SHARED, home) as program:
+        [dsn] = program.says()
+        lock_file = home / "server/data/postmaster.pid"
+        written = lock_file.read_text()
+        lock_file.write_text("")
+        writing = threading.Timer(0.5, lock_file.write_text, [written])
+        writing.start()
+
+        with start_shared(home) as server:
+            assert server.dsn == dsn
+        writing.join()
+        assert program.end() == 0
+    assert not processes_in(home)
+
+
+@pytest.mark.parametrize("step", ["major_version", "disown_lock_file"])
+def test_a_server_that_comes_up_during_the_start_is_joined(
+    home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A start joins a server that a killed process had begun to start, and that comes up during the start."""
+    with Program(SHARED, home) as program:
+        [dsn] = program.says()
+        lock_file = home / "server/data/postmaster.pid"
+        hidden = lock_file.rename(home / "server/hidden")
+        original = getattr(Cluster, step)
+
+        def come_up(*arguments: object) -> object:
+            result = original(*arguments)
+            if hidden.exists():
+                hidden.rename(lock_file)
+            return result
+
+        monkeypatch.setattr(Cluster, step, come_up)
+
+        with start_shared(home) as server:
+            assert server.dsn == dsn
+            assert serves(dsn)
+        assert program.end() == 0
+    assert not processes_in(home)
 
 
 def test_ctrl_c_in_the_program_that_started_it_does_not_end_the_server_for_others(home: Path) -> None:

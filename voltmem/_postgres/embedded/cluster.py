@@ -131,14 +131,21 @@ class Cluster:
 
     def postmaster(self) -> Postmaster | None:
         """Return the process that serves the data, ready or not; None without one."""
-        try:
-            lines = self._lock_file.read_text().splitlines()
-        except FileNotFoundError:
-            return None
-        if len(lines) < 4:  # just being written
+        lines = self._lock_file_lines()
+        if len(lines) < 4:  # PostgreSQL writes the first five at once
             return None
         postmaster = Postmaster(int(lines[0]), int(lines[3]), ready=lines[-1].strip() == "ready")
         return None if postmaster.is_gone(self.data) else postmaster
+
+    def lock_file_is_empty(self) -> bool:
+        """Return whether PostgreSQL has created its lock file and not yet written it."""
+        return self._lock_file.exists() and not self._lock_file_lines()
+
+    def _lock_file_lines(self) -> list[str]:
+        try:
+            return self._lock_file.read_text().splitlines()
+        except FileNotFoundError:
+            return []
 
     def disown_lock_file(self) -> None:
         """
@@ -148,8 +155,9 @@ class Cluster:
         replaced by one that no process has. The file must stay: with it PostgreSQL makes sure that no backend of the
         crashed server still uses the data. The user edits it, not root, who could be tricked by a symbolic link.
         """
-        if sys.platform == "linux" and self._lock_file.exists():
-            self.run("sed", "-i", f"1s/.*/{_NO_PROCESS}/", self._lock_file)
+        if sys.platform != "linux" or not (lines := self._lock_file_lines()) or self.postmaster() is not None:
+            return  # a pid that is not the one read here may be of a server that was started meanwhile
+        self.run("sed", "-i", f"1s/^{int(lines[0])}$/{_NO_PROCESS}/", self._lock_file)
 
 
 def as_arguments(settings: Mapping[str, str], port: int) -> list[str]:

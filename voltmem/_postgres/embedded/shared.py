@@ -21,6 +21,7 @@ from voltmem._postgres.embedded.running import EmbeddedPostgres, lock
 from voltmem.errors import EmbeddedPostgresError
 
 _DURABLE = {"max_connections": "100"}
+_WRITE_SECONDS = 5  # PostgreSQL writes its new lock file in microseconds; one that stays empty, a crash has left
 
 
 def start_shared(folder: Path | None = None) -> EmbeddedPostgres:
@@ -126,6 +127,8 @@ class _SharedServer:
         Waits for a server that is starting or stopping for a process that was killed meanwhile.
         """
 
+        wait_until(lambda: not self._cluster.lock_file_is_empty(), _WRITE_SECONDS)
+
         def settled() -> bool:
             postmaster = self._cluster.postmaster()
             return postmaster is None or (postmaster.ready and accepts_connections(postmaster.port))
@@ -154,7 +157,16 @@ class _SharedServer:
                 f"use another folder (VOLTMEM_HOME), or PostgreSQL {made_by}"
             )
         cluster.disown_lock_file()
-        return on_a_free_port(partial(cluster.start, programs, _DURABLE))
+        return on_a_free_port(partial(self._start_or_join, programs))
+
+    def _start_or_join(self, programs: Path, port: int) -> int:
+        """Start the server, unless one that a killed process was starting came first. Returns the port that it has."""
+        try:
+            return self._cluster.start(programs, _DURABLE, port)
+        except EmbeddedPostgresError:
+            if (running := self._running_port()) is None:
+                raise
+            return running
 
     def _make_cluster(self, programs: Path) -> None:
         """Create the server's folder under another name and rename it, so that it is never half-made."""
