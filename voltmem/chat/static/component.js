@@ -47,6 +47,8 @@ class VoltmemSidebar extends HTMLElement {
     shadow.addEventListener("click", (event) => this.#clicked(event)); // also on the first rows, which are links already
     await Promise.all(STYLES.map((name) => styled(shadow, name)));
     shadow.append(...(await parts(this.lang)));
+    const buttons = [...shadow.querySelectorAll("button")];
+    for (const each of buttons) each.inert = true; // until the modules hear its clicks
     setRoot(shadow); // before the modules below look for their elements
     const [{ startSidebar }, { startWatching }, list, { listen }] = await Promise.all(
       ["sidebar", "live", "list", "store"].map((name) => import(`./${name}.js`)),
@@ -54,6 +56,7 @@ class VoltmemSidebar extends HTMLElement {
     setNavigate((path) => this.#open(path));
     listen((conversationId, conversation) => this.#send("voltmem-change", { conversationId, conversation }));
     startSidebar();
+    for (const each of buttons) each.inert = false;
     startWatching({ onReady: list.reload });
     this.#list = list;
     list.setCurrent(this.current);
