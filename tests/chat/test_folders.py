@@ -154,3 +154,22 @@ async def test_a_folder_is_renamed_and_removed(mine: UserStorage, open_tab: Open
 
     await expect(folder(tab, "Cake")).to_contain_text("1")
     assert await tags(mine, *ids) == [["folder:Cake"], ["folder:Cake"]]
+
+
+async def test_renaming_a_folder_to_anothers_name_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A folder that is renamed to another's name goes into that one; Undo takes out again what was in it."""
+    ids = await made(mine, "First", "Second")
+    for id, name in zip(ids, ("Bread", "Cake"), strict=True):
+        await mine.tag_conversation(id, [f"folder:{name}"])
+    tab = await open_tab()
+    await folder(tab, "Bread").focus()
+
+    await tab.page.keyboard.press("F2")
+    await tab.page.get_by_role("dialog").get_by_role("textbox").fill("Cake")
+    await tab.page.keyboard.press("Enter")
+
+    await expect(folder(tab, "Cake")).to_contain_text("2")
+    await expect(folder(tab, "Bread")).to_have_count(0)
+    await tab.notice("Moved one conversation to “Cake”").get_by_role("button", name="Undo").click()
+    await expect(folder(tab, "Bread")).to_contain_text("1")
+    assert await tags(mine, *ids) == [["folder:Bread"], ["folder:Cake"]]

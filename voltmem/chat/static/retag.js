@@ -69,8 +69,19 @@ function groupedBy(items, key) {
 export async function renameFolder(name) {
   const newName = await asked(t("Rename “{title}”", { title: name }), t("Name"), t("Rename"), name);
   if (!newName || newName === name) return;
-  await api.replaceTag({ tag: tagOf(name), by: tagOf(newName) });
+  const isThere = folderNames().includes(newName); // what was in either is in it then
+  const { conversationIds } = await api.replaceTag({ tag: tagOf(name), by: tagOf(newName) });
   forget(name, newName);
+  if (isThere && conversationIds.length) {
+    const moved = many(conversationIds.length, "Moved one conversation to “{folder}”", "Moved {count} conversations to “{folder}”", { folder: newName });
+    toast(moved, { action: t("Undo"), onAction: () => replaced({ tag: tagOf(newName), by: tagOf(name), conversationIds }) });
+  }
+  await Promise.all([loadFolders(), reload()]);
+}
+
+/** Replace a tag, for Undo, and show the folders. */
+async function replaced(change) {
+  await api.replaceTag(change).catch(showError);
   await Promise.all([loadFolders(), reload()]);
 }
 
@@ -78,10 +89,7 @@ export async function renameFolder(name) {
 export async function removeFolder(name) {
   const { conversationIds } = await api.replaceTag({ tag: tagOf(name) });
   forget(name);
-  const undo = async () => {
-    if (conversationIds.length) await api.replaceTag({ by: tagOf(name), conversationIds }).catch(showError);
-    await Promise.all([loadFolders(), reload()]);
-  };
+  const undo = () => conversationIds.length && replaced({ by: tagOf(name), conversationIds });
   toast(t("Removed the folder “{name}”", { name }), { action: t("Undo"), onAction: undo });
   await Promise.all([loadFolders(), reload()]);
 }
