@@ -19,6 +19,7 @@ from voltmem.chat._first_rows import first_rows
 from voltmem.chat._languages import Offered
 
 TITLE = "</script><b id='\"x&amp;\u2028<!--"
+TABLE = "| $$x$$ |\n|:--|---|\n| \\(y\\) |"
 
 
 def who(x_user: Annotated[str | None, Header()] = None) -> str | None:
@@ -85,7 +86,7 @@ def test_first_rows_say_what_the_list_says() -> None:
         "updatedAt": now.isoformat(),
     }
     items: list[dict[str, Any]] = [
-        {**given, "id": "1/é", "pinned": True, "title": TITLE, "preview": "# *a*\n `b`", "unread": True},
+        {**given, "id": "1/é", "pinned": True, "title": TITLE, "preview": f"# *a*\n `b`\n{TABLE}", "unread": True},
         {**given, "id": "2"},
         {**given, "id": "3", "tags": ["folder:", "x"], "title": "Here", "updatedAt": "2024-02-29T10:00:00Z"},
         {**given, "id": "4", "tags": ["folder:a"]},
@@ -95,7 +96,7 @@ def test_first_rows_say_what_the_list_says() -> None:
     assert re.findall("<h2[^>]*>(.*?)</h2>", html) == ["Angeheftet", "Heute", "2024-02"]
     assert re.findall('data-id="(.*?)"', html) == ["1/é", "2", "3"]
     assert re.findall('title" dir="auto">(.*?)</span>', html) == [escape(TITLE), "Neuer Chat", "Here"]
-    assert re.findall('preview" dir="auto">(.*?)</span>', html) == ["a b", "", ""]
+    assert re.findall('preview" dir="auto">(.*?)</span>', html) == ["a b x y", "", ""]
     assert re.findall('class="(row(?: .*?)?)"', html) == ["row row-unread", "row row-unnamed", "row"]
     assert 'href="/in&lt;ner/c/1%2F%C3%A9"' in html
     assert 'href="/in&lt;ner/c/2" aria-current="page"' in html
@@ -169,7 +170,7 @@ async def test_the_first_rows_are_those_that_the_scripts_draw(
     ids = {name: (await mine.create_conversation({"title": title})).id for name, title in titles.items()}
     for name, id in ids.items():
         if name not in ("plain", "streaming"):
-            said = "# *One* `two`\n\n| **3** | 4_ |\n> $$x$$ <b>&amp;" if name == "markup" else f"About {name}"
+            said = f"# *One* `two`\n\n{TABLE}\n> 4_ <b>&amp;" if name == "markup" else f"About {name}"
             await mine.add_message({"id": "m", "role": "assistant", "content": said}, id)
         if name not in ("unread", "pinned", "open"):
             await mine.mark_conversation_read(id)

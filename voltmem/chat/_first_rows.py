@@ -20,7 +20,7 @@ from voltmem.chat._assets import version
 from voltmem.chat._carried import encoded
 from voltmem.chat._languages import Language
 
-_MARKUP: Final = re.compile(r"[*_`#>|]+")
+_MARKUP: Final = re.compile(r"[*_`#>|]+|:?-{2,}:?|\$\$|\\[()\[\]]")
 _FOLDER: Final = "folder:"
 
 

@@ -11,10 +11,11 @@ const NAMES = {
 };
 const MONTH = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric", timeZone: "UTC" });
 const DAY = 86_400_000;
+const MARKUP = /[*_`#>|]+|:?-{2,}:?|\$\$|\\[()[\]]/g; // of Markdown, and of formulas
 const days = new WeakMap(); // by the conversation: of its last activity
 
 export const titleOf = (item) => item.title?.trim() || t("New chat");
-export const previewOf = ({ preview }) => (preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ").trim();
+export const previewOf = ({ preview }) => (preview ?? "").replace(MARKUP, " ").replace(/\s+/g, " ").trim();
 
 /** Return the number of the viewer's day. */
 function dayAt(time) {
