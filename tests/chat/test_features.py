@@ -23,6 +23,7 @@ _FILE: Final = {"type": "file", "mediaType": "image/png", "url": "data:image/png
 USES: Final[dict[str, Any]] = {
     "content": {"role": "user", "content": [_PICTURE]},
     "mergeMetadata": {"mergeMetadata": {"feedback": {"type": "positive"}}},
+    "metadata": {"messages": [{"id": "a1", "role": "assistant", "content": "Yes.", "metadata": {"feedback": None}}]},
     "parts": {"messages": [{"id": "q1", "role": "user", "parts": [_FILE]}]},
     "tags": {"tags": ["plain", "folder:Bread"]},
 }

@@ -25,7 +25,7 @@ What without= switches off.
 - ``"branches"``: editing a question, answering it again, and the versions that this makes. A question whose answer
   failed, was stopped or never came can still be asked again.
 - ``"deletion"``: deleting conversations, with the trash; over HTTP also messages, and all of the user's data.
-- ``"export"``: saving conversations as files, and printing them whole.
+- ``"export"``: saving conversations as files, and printing them whole; over HTTP also reading them again.
 - ``"feedback"``: rating answers.
 - ``"folders"``: what is in one is listed by its date.
 - ``"forks"``: copies of a conversation from one of its messages on.
@@ -53,10 +53,13 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
         "POST /conversations/{conversationId}/rewind",
         "DELETE /me",
     ),
-    "export": ("GET /export",),
+    "export": ("GET /export", "POST /import"),
     "feedback": (
         "PUT /chat/{conversation_id}/answers/{answer_id}/feedback",
         "PATCH /conversations/{conversationId}/messages/{messageId} mergeMetadata",
+        "POST /conversations/{conversationId}/messages metadata",
+        "POST /conversations/{conversationId}/ui-messages metadata",
+        "PUT /conversations/{conversationId}/history/{messageId} metadata",
     ),
     "folders": ("PATCH /tags", "PATCH /conversations/{conversationId} tags"),
     "forks": ("POST /conversations/{conversationId}/fork",),
@@ -72,6 +75,7 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
     "trash": ("GET /deleted", "DELETE /deleted", "DELETE /deleted/{conversationId}"),
     "uploads": (  # switched off by uploads=()
         "POST /files",
+        "POST /import",
         "POST /conversations/{conversationId}/messages content",
         "POST /conversations/{conversationId}/ui-messages parts",
         "PUT /conversations/{conversationId}/history/{messageId} content",
@@ -82,8 +86,16 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
 
 def _has_file(body: JsonObject) -> bool:
     """Return whether a message of the body has a file, in whichever form. An answer may have some."""
-    given = objects(body.get("messages")) or [object_of(body, "content") or body]
-    return any(isinstance(part, File) for each in given if each.get("role") != "assistant" for part in parts(each))
+    given = [each for each in _messages(body) if each.get("role") != "assistant"]
+    return any(isinstance(part, File) for each in given for part in parts(each))
+
+
+def _has_rating(body: JsonObject) -> bool:
+    return any("feedback" in object_of(each, "metadata") for each in _messages(body))
+
+
+def _messages(body: JsonObject) -> Sequence[JsonObject]:
+    return objects(body.get("messages")) or [object_of(body, "content") or body]
 
 
 def _has_folder(body: JsonObject) -> bool:
@@ -94,6 +106,7 @@ def _has_folder(body: JsonObject) -> bool:
 _USES: Final[Mapping[str, Callable[[JsonObject], bool]]] = {
     "content": _has_file,
     "mergeMetadata": lambda body: "feedback" in object_of(body, "mergeMetadata"),
+    "metadata": _has_rating,
     "parts": _has_file,
     "tags": _has_folder,
 }
