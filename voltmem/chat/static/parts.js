@@ -65,10 +65,10 @@ export class Parts {
   #text({ type, text, seconds }, place, isGrowing) {
     if (this.#texts[place]?.type !== type) {
       const made = new Markdown();
-      this.#texts[place] = { type, made, shown: type === "reasoning" ? folded("reasoning", [""], made.element) : made.element };
+      this.#texts[place] = { type, made, shown: type === "reasoning" ? folded("reasoning", [icon("thought"), element("span")], made.element) : made.element };
     }
     const { made, shown } = this.#texts[place];
-    if (type === "reasoning") shown.firstChild.textContent = thought(seconds, isGrowing);
+    if (type === "reasoning") shown.firstChild.lastChild.textContent = thought(seconds, isGrowing);
     made.show(text, { isGrowing });
     return shown;
   }
