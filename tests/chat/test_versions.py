@@ -44,6 +44,21 @@ async def test_a_version_is_shown_without_the_answer_to_another(tab: Tab, mine: 
     assert [each.id for each in await mine.get_messages(tab.id)] == [question.id, answer.id]
 
 
+async def test_an_answer_to_another_version_is_stopped_from_this_one(tab: Tab, mine: UserStorage) -> None:
+    """While another version is answered, the page has the button that stops it, and a question can follow."""
+    question, _ = await edited(tab, mine)
+    await tab.page.reload()
+    await tab.act(tab.questions.first, "Previous version")
+    await expect(tab.answers).to_contain_text(["Tern"])
+
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await tab.ask("And another?")
+
+    assert [each.text for each in await mine.get_messages(tab.id, roles=["user"])] == [question.text, "And another?"]
+    await tab.act(tab.questions.first, "Next version")
+    await expect(tab.answers).to_have_text(["So far so goodStopped"])
+
+
 async def test_a_version_that_is_chosen_elsewhere_opens_no_edit(tab: Tab, mine: UserStorage) -> None:
     """When the version before an edit is chosen elsewhere while that is answered, it is shown without an edit box."""
     question, _ = await edited(tab, mine)

@@ -4,9 +4,9 @@ export const base = new URL(import.meta.url).pathname.replace(/static\/([0-9a-f]
 
 let navigate;
 
-/** Set what goes to another address of the chat. */
+/** Set what goes to another address of the chat: (path, {replace, isOpen}). */
 export const setNavigate = (wanted) => (navigate = wanted);
-export const go = (path) => navigate(path);
+export const go = (...given) => navigate(...given);
 
 /** Return the address of a conversation, at a message if one is given. */
 export const addressOf = (id, messageId) =>

@@ -143,7 +143,7 @@ export function start() {
   addEventListener("popstate", route);
   menuButton.addEventListener("click", () => openMenuOf(menuButton, choices));
   listen(hear);
-  conversation.startConversation({ navigate });
+  conversation.startConversation();
   setNavigate(navigate);
   startSettings();
   showLogo();

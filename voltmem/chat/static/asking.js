@@ -3,7 +3,7 @@
 import { answerIn } from "./answers.js";
 import * as api from "./api.js";
 import { moveDraft, restoreDraft, setBusy } from "./composer.js";
-import { create, followed, isGone, openId, redraw, showAsked, shownMessages, synchronize } from "./conversation.js";
+import { create, followed, isAnswering, isGone, openId, redraw, showAsked, shownMessages, synchronize } from "./conversation.js";
 import { announce } from "./dom.js";
 import { viewOf } from "./log.js";
 import { edits, textOf, textParts } from "./message.js";
@@ -77,7 +77,7 @@ async function ask(conversationId, { text, files = [], parentId, question = null
   const body = { conversationId, messageId: asked.id, text, parentId, files: sent, model: model() };
   let takeBack = () => {};
   try {
-    if (answerIn(conversationId)) await api.stop(conversationId);
+    if (isAnswering(conversationId)) await api.stop(conversationId);
     takeBack = await showAsked(conversationId, asked, parentId);
     return await followed(conversationId, asked, (signal) => api.ask(body, signal), null, Boolean(question) || parentId !== undefined);
   } catch (error) {
@@ -121,7 +121,7 @@ export async function stop() {
     await api.stop(id);
     announce(t("Stopped"));
   } catch (error) {
-    setBusy(Boolean(answerIn(openId())));
+    setBusy(isAnswering(openId()));
     showError(error);
   }
 }

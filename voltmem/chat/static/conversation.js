@@ -1,6 +1,6 @@
 // The open conversation: which one it is, its messages as the server has them, and the answer that is followed.
 
-import { addressOf, base } from "./addresses.js";
+import { addressOf, base, go } from "./addresses.js";
 import { answerIn, follow, leave } from "./answers.js";
 import * as api from "./api.js";
 import { focusComposer, moveDraft, openDraft, setBusy } from "./composer.js";
@@ -24,12 +24,11 @@ let hasNewer = false;
 let request = null; // the latest call of open() or openNew()
 let requested = 0; // the number of requests for the newest messages
 let newestShown = 0; // the number of the latest such request whose response is shown
-let navigate;
 
-export function startConversation(options) {
-  ({ navigate } = options);
+export function startConversation() {
   const asks = (name) => (...given) => asking((loaded) => loaded[name](...given));
-  const handlers = { regenerate: asks("regenerate"), decide: asks("decide"), fork, choose, rate };
+  const does = (name) => (...given) => later(import("./doing.js"), (loaded) => loaded[name](...given));
+  const handlers = { regenerate: asks("regenerate"), decide: asks("decide"), fork: does("fork"), choose: does("choose"), rate: does("rate") };
   startLog({ load, goToNewest: () => open(id), askAgain: asks("askAgain"), handlers });
 }
 
@@ -76,7 +75,7 @@ async function opening(conversationId, messageId) {
   } catch (error) {
     if (request !== mine) return;
     clear(failure(() => open(conversationId, messageId)));
-    if (error.status === 404 && messageId) navigate(base, { replace: true }); // perhaps only the message doesn't exist
+    if (error.status === 404 && messageId) go(base, { replace: true }); // perhaps only the message doesn't exist
     else if (error.status === 404) removed(conversationId);
     showError(error.status === 404 ? new api.Problem(t("There is no such conversation.")) : error);
   }
@@ -105,7 +104,7 @@ export async function create() {
       clear();
       id = item.id;
       moveDraft(null, id);
-      navigate(addressOf(id), { isOpen: true });
+      go(addressOf(id), { isOpen: true });
     }
     return item.id;
   } catch (error) {
@@ -140,7 +139,7 @@ const failure = (onclick) =>
 function showLinked() {
   if (showMessage(linked)) return; // near: see render()
   toast(t("That message no longer exists. This is the end of its conversation."));
-  navigate(addressOf(id), { replace: true, isOpen: true });
+  go(addressOf(id), { replace: true, isOpen: true });
   toEnd();
 }
 
@@ -175,6 +174,12 @@ const known = () => ({ id, messages, others, hasNewer });
 
 /** Draw the messages, near one of them if it is given: see draw(). */
 export const render = (wanted = null) => draw(known(), wanted);
+
+/** Show a message as it is now. */
+export function renew(changed) {
+  messages = messages.map((message) => (message.id === changed.id ? changed : message));
+  render();
+}
 
 let frame = null;
 
@@ -254,55 +259,20 @@ export function editLast() {
   return Boolean(question);
 }
 
+/** Return the id of the question that is being answered, also one in another branch; undefined if none is. */
+const streaming = () => [...others.statuses].find(([, status]) => status === "streaming")?.[0];
+
+/** Whether an answer is under way in a conversation, as far as the page knows. */
+export const isAnswering = (conversationId) => Boolean(answerIn(conversationId) || (conversationId === id && streaming()));
+
 /** Join the answer of the open conversation that is under way elsewhere. */
 function joinAnswer() {
-  if (answerIn(id)) return setBusy(true);
-  const [questionId] = [...others.statuses].find(([, status]) => status === "streaming") ?? [];
+  setBusy(isAnswering(id));
+  if (answerIn(id)) return;
+  const questionId = streaming();
   const place = messages.findIndex((message) => message.id === questionId);
   if (!questionId || (place < 0 && !hasNewer)) return; // its question may be in another branch
   followed(id, messages[place] ?? { id: questionId }, null, place < 0 ? null : messages[place + 1]).catch(showBackgroundError);
-}
-
-// --- what is done with messages ---------------------------------------------------------------------------------
-
-async function rate(answer, type) {
-  const [conversationId, feedback] = [id, type && { type }];
-  const shown = { ...answer, metadata: { ...answer.metadata, feedback } };
-  messages = messages.map((message) => (message.id === answer.id ? shown : message));
-  render();
-  try {
-    await api.rate(conversationId, answer.id, type);
-  } catch (error) {
-    showError(error);
-    await synchronize(conversationId);
-  }
-}
-
-async function choose(messageId, label) {
-  try {
-    await api.choose(id, messageId);
-    leave(null); // an answer that is written goes on in its own branch
-    await synchronize(id);
-    viewOf(messageId)?.focusButton(label);
-  } catch (error) {
-    showError(error);
-  }
-}
-
-let isForking = false;
-
-async function fork(message) {
-  if (isForking) return; // ignore the second click of a double click
-  isForking = true;
-  try {
-    const item = await receive(api.fork(id, message.id));
-    navigate(addressOf(item.id));
-    toast(t("This is a copy. The original conversation is unchanged."));
-  } catch (error) {
-    showError(error);
-  } finally {
-    isForking = false;
-  }
 }
 
 // --- changes elsewhere ------------------------------------------------------------------------------------------
