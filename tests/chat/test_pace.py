@@ -115,6 +115,7 @@ async def test_a_question_that_is_refused_does_not_count(storage: PostgresStorag
         (422, question("c2", "q1", "")),
         (422, question("c2", "q1", model="another")),
         (422, question("c2", "q1", files=[{"url": "https://x.test/a", "mediaType": "text/plain"}])),
+        (422, question("c2", "q1", files=[{"url": "https://x.test/a.png", "mediaType": "image/png"}])),
         (404, question("nowhere", "q1")),
         (404, question("c2", "q1", parentId="nowhere")),
         (404, {"json": {"conversationId": "c2", "messageId": "nowhere"}}),

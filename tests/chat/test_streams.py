@@ -132,14 +132,16 @@ async def test_use_chat_asks_resumes_and_asks_again(storage: PostgresStorage, mo
     "part",
     [
         {"type": "file", "url": "https://x.test/a.exe", "mediaType": "application/x-msdownload"},
+        {"type": "file", "url": "https://x.test/a.png", "mediaType": "image/png"},
+        {"type": "file", "url": "file:///etc/a.png", "mediaType": "image/png"},
         {"type": "text", "text": "a" * 100_001},
         {"type": "text", "text": ""},
         {"type": "tool-weather", "toolCallId": "k1", "state": "output-available", "input": {}, "output": "rain"},
     ],
-    ids=["file", "long", "empty", "tool"],
+    ids=["type", "address", "path", "long", "empty", "tool"],
 )
 async def test_use_chat_asks_what_the_page_could_ask(storage: PostgresStorage, model: Model, part: Any) -> None:
-    """A file of a type that is not taken, a text that is too long or empty, and what is no question are refused."""
+    """A file of another type or from elsewhere, a text that is too long or empty, and what is no question: refused."""
     async with client(storage, model) as http:
         refused = await http.post(
             "/api/ai/chat", json={"id": "c1", "messages": [{"id": "q1", "role": "user", "parts": [part]}]}

@@ -160,27 +160,30 @@ async def _asked(asking: Asking, mine: UserStorage, question: Question) -> Feed:
         if question.text is None:
             await asking.check_again(mine, question.conversation_id, question.message_id)
             return await asking.answers.ask_again(mine, question.conversation_id, question.message_id, model=model)
-        _check_said(asking.settings, question.text, [each.media_type for each in question.files])
         message = Message(id=question.message_id, role="user", content=_content(question.text, question.files))
+        check_question(asking.settings, message)
         return await asking.answers.ask(mine, question.conversation_id, message, question.parent_id, model=model)
 
 
-def _check_said(settings: Settings, text: str | None, media_types: Sequence[str]) -> None:
-    if not text and not media_types:
-        raise HTTPException(422, "The question is empty: it needs a text, or files.")
-    for each in media_types:
-        if not settings.takes(each):
-            raise HTTPException(422, f"A question may not have a file of the type {short_repr(each)}.")
-
-
 def check_question(settings: Settings, question: Message) -> None:
-    """Check what another program asks. Raises HTTPException 422 for what api/chat would not take either."""
+    """
+    Check what somebody asks. Raises HTTPException 422 for what a chat does not take.
+
+    An address elsewhere is refused: a model's library may fetch it from where the application runs.
+    """
     said = parts(question)
-    if any(not isinstance(part, Text | File) for part in said):
+    texts, files = [each for each in said if isinstance(each, Text)], [each for each in said if isinstance(each, File)]
+    if len(texts) + len(files) < len(said):
         raise HTTPException(422, "A question has texts and files only.")
-    if sum(len(part.text) for part in said if isinstance(part, Text)) > _LONGEST_TEXT:
+    if sum(len(each.text) for each in texts) > _LONGEST_TEXT:
         raise HTTPException(422, f"The question is too long: it may have {_LONGEST_TEXT:,} characters.")
-    _check_said(settings, question.text, [part.media_type for part in said if isinstance(part, File)])
+    if not question.text and not files:
+        raise HTTPException(422, "The question is empty: it needs a text, or files.")
+    for each in files:
+        if not settings.takes(each.media_type):
+            raise HTTPException(422, f"A question may not have a file of the type {short_repr(each.media_type)}.")
+        if each.url and not each.is_stored:
+            raise HTTPException(422, "The files of a question are uploaded first, or given as data: addresses.")
 
 
 def chosen_model(asking: Asking, name: str | None) -> str:
