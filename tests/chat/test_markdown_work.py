@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tests.checkout import ROOT
@@ -12,8 +13,11 @@ LINEAR = 2.1
 """How often the work of a text may be that of its half."""
 
 
-async def counted(sizes: tuple[int, int], piece: int = 0) -> dict[str, list[dict[str, Any]]]:
-    counted = await node("markdown_work.mjs", {"folder": MODULES, "sizes": list(sizes), "piece": piece})
+async def counted(
+    sizes: Sequence[int], piece: int = 0, only: Sequence[str] | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    given = {"folder": MODULES, "sizes": [*sizes], "piece": piece, "only": only}
+    counted = await node("markdown_work.mjs", given)
     assert isinstance(counted, dict)
     return counted
 
@@ -30,3 +34,10 @@ async def test_an_answer_that_grows_takes_linear_work() -> None:
     """An answer that is twice as long takes at most twice as much work while it streams, also as one long block."""
     for name, (half, whole) in (await counted((15_000, 30_000), piece=100)).items():
         assert whole["work"] <= LINEAR * half["work"], name
+
+
+async def test_a_text_has_more_pieces_than_a_call_takes_arguments() -> None:
+    """A text of half a megabyte that is all marks, or all paragraphs, is drawn whole."""
+    texts = ["codes", "paragraphs"]
+    found = await counted([500_000], only=texts)
+    assert {name: each["isWhole"] for name, [each] in found.items()} == dict.fromkeys(texts, True)

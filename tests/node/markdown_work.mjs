@@ -1,8 +1,8 @@
 // Counts the work of drawing Markdown: how often the page's own blocks of code run, and elements are made. Times would
 // not be the same twice.
 //
-// Reads { folder, sizes, piece } and prints { name: [{ work, isWhole }] }, for each text one for each of its sizes. With
-// a piece, texts grow by so many characters, as an answer does.
+// Reads { folder, sizes, piece, only } and prints { name: [{ work, isWhole }] }, for each text one for each of its sizes.
+// With a piece, texts grow by so many characters, as an answer does. only: the names of the texts; null: all.
 
 import { Session } from "node:inspector/promises";
 import { pathToFileURL } from "node:url";
@@ -28,6 +28,8 @@ const TEXTS = {
   "links": repeated("[a]("),
   "images": repeated("![a]("),
   "backticks": repeated("`"),
+  "codes": repeated("`a` "),
+  "paragraphs": repeated("a\n\n"),
   "runs of backticks": (n) => Array.from({ length: Math.sqrt(2 * n) }, (_, length) => `${"`".repeat(length + 1)}a`).join(""),
   "addresses": repeated("http://a."),
   "addresses, brackets": repeated("http://(a"),
@@ -90,7 +92,7 @@ class Stub {
     while (left.length) {
       const each = left.pop();
       if (typeof each === "string") text += each;
-      else if (each.tagName !== "FIGCAPTION") left.push(...each.children.toReversed());
+      else if (each.tagName !== "FIGCAPTION") for (const child of each.children.toReversed()) left.push(child);
     }
     return text;
   }
@@ -166,6 +168,7 @@ function draw(root, text) {
 
 const results = {};
 for (const [name, make] of Object.entries(given.piece ? ANSWERS : TEXTS)) {
+  if (given.only && !given.only.includes(name)) continue;
   results[name] = [];
   for (const size of given.sizes) {
     const text = make(size);

@@ -36,16 +36,15 @@ function webAddress(state, silent) {
 
 /** A rule for the other addresses, which are found in the texts that are left. */
 function otherAddresses({ md, Token, tokens }) {
-  for (const { type, children } of tokens) {
-    if (type !== "inline") continue;
+  for (const inline of tokens) {
+    if (inline.type !== "inline") continue;
     let links = 0; // that are open
-    const replaced = children.flatMap((token) => {
+    inline.children = inline.children.flatMap((token) => {
       if (token.type === "link_open") links += 1;
       if (token.type === "link_close") links -= 1;
       if (token.type !== "text" || links) return [token];
       return linked(token, Token, md);
     });
-    children.splice(0, children.length, ...replaced);
   }
 }
 

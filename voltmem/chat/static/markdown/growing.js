@@ -41,7 +41,7 @@ export class Growing {
     const found = blocks(tokens);
     const made = found.map(({ tokens }, place) => drawn(tokens, { isGrowing: isGrowing && place === found.length - 1 }));
     for (const each of this.#tail) each.remove();
-    this.root.append(...made);
+    for (const each of made) this.root.append(each); // an answer may have more blocks than a call takes arguments
     this.#tail = made;
     this.#text = text;
     this.#hasReferences ||= hasReferences;
