@@ -86,7 +86,7 @@ def test_first_rows_say_what_the_list_says() -> None:
         "updatedAt": now.isoformat(),
     }
     items: list[dict[str, Any]] = [
-        {**given, "id": "1/é", "pinned": True, "title": TITLE, "preview": f"# *a*\n `b`\n{TABLE}", "unread": True},
+        {**given, "id": "1/é", "pinned": True, "title": TITLE, "preview": f"# *a*, 2*3\n `b_c`\n{TABLE}", "unread": True},
         {**given, "id": "2"},
         {**given, "id": "3", "tags": ["folder:", "x"], "title": "Here", "updatedAt": "2024-02-29T10:00:00Z"},
         {**given, "id": "4", "tags": ["folder:a"]},
@@ -96,7 +96,7 @@ def test_first_rows_say_what_the_list_says() -> None:
     assert re.findall("<h2[^>]*>(.*?)</h2>", html) == ["Angeheftet", "Heute", "2024-02"]
     assert re.findall('data-id="(.*?)"', html) == ["1/é", "2", "3"]
     assert re.findall('title" dir="auto">(.*?)</span>', html) == [escape(TITLE), "Neuer Chat", "Here"]
-    assert re.findall('preview" dir="auto">(.*?)</span>', html) == ["a b x y", "", ""]
+    assert re.findall('preview" dir="auto">(.*?)</span>', html) == ["a, 2*3 b_c x y", "", ""]
     assert re.findall('class="(row(?: .*?)?)"', html) == ["row row-unread", "row row-unnamed", "row"]
     assert 'href="/in&lt;ner/c/1%2F%C3%A9"' in html
     assert 'href="/in&lt;ner/c/2" aria-current="page"' in html

@@ -20,7 +20,8 @@ from voltmem.chat._assets import version
 from voltmem.chat._carried import encoded
 from voltmem.chat._languages import Language
 
-_MARKUP: Final = re.compile(r"[*_`#>|]+|:?-{2,}:?|\$\$|\\[()\[\]]")
+_AROUND: Final = re.compile(r"(?<![A-Za-z0-9])[*_]+|[*_]+(?![A-Za-z0-9])|`+|\$\$|\\[()\[\]]")
+_BETWEEN: Final = re.compile(r"(?<!\S)[#>]+(?!\S)|:?-{2,}:?|\|")
 _FOLDER: Final = "folder:"
 
 
@@ -56,7 +57,7 @@ def _name(key: str, label: str, language: Language) -> str:
 def _row(item: dict[str, Any], language: Language, base: str, path: str) -> str:
     title = (item["title"] or "").strip()
     name = title or language.text("New chat")
-    preview = " ".join(_MARKUP.sub(" ", item["preview"] or "").split())
+    preview = " ".join(_BETWEEN.sub(" ", _AROUND.sub("", item["preview"] or "")).split())
     address = f"{base}c/{encoded(item['id'])}"
     is_current, is_fork = address == path, item["forkedFrom"] is not None
     is_unread = item["unread"] and not is_current

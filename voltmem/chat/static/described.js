@@ -11,11 +11,13 @@ const NAMES = {
 };
 const MONTH = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric", timeZone: "UTC" });
 const DAY = 86_400_000;
-const MARKUP = /[*_`#>|]+|:?-{2,}:?|\$\$|\\[()[\]]/g; // of Markdown, and of formulas
+// Of Markdown, and of formulas: what stands around words, and what stands between them.
+const AROUND = /(?<![A-Za-z0-9])[*_]+|[*_]+(?![A-Za-z0-9])|`+|\$\$|\\[()[\]]/g;
+const BETWEEN = /(?<!\S)[#>]+(?!\S)|:?-{2,}:?|\|/g;
 const days = new WeakMap(); // by the conversation: of its last activity
 
 export const titleOf = (item) => item.title?.trim() || t("New chat");
-export const previewOf = ({ preview }) => (preview ?? "").replace(MARKUP, " ").replace(/\s+/g, " ").trim();
+export const previewOf = ({ preview }) => (preview ?? "").replace(AROUND, "").replace(BETWEEN, " ").replace(/\s+/g, " ").trim();
 
 /** Return the number of the viewer's day. */
 function dayAt(time) {
