@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,48 @@ async def test_the_page_on_a_phone(theme: str, mine: UserStorage, age: Age, open
     await expect(tab.link("Why won’t my sourdough rise?")).to_be_in_viewport()
     await tab.settled()
     await tab.page.screenshot(path=PICTURES / f"phone-list-{theme}.png")
+
+
+ANSWER = r"""The dough needs **about nine hours**, by the rule that ten degrees double the speed:
+
+$$t = t_0 \cdot 2^{(T_0 - T)/10}$$
+
+| °C | hours |
+|---:|---:|
+| 18 | 9 |
+| 25 | 5½ |
+
+- [x] The starter doubles [1]
+- [ ] A finger leaves a dent [2]
+"""
+PARTS: list[dict[str, Any]] = [
+    {"type": "reasoning", "text": "Eighteen degrees, and a young starter."},
+    {
+        **{"type": "tool-rule", "toolCallId": "k1", "state": "output-available"},
+        **{"input": {"celsius": 18}, "output": "9 hours"},
+    },
+    {"type": "text", "text": ANSWER},
+    {"type": "source-url", "sourceId": "a", "url": "https://bread.test/starters", "title": "On starters"},
+    {"type": "source-url", "sourceId": "b", "url": "https://bread.test/dents"},
+]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 768, 390])
+async def test_an_answer_of_all_kinds(theme: str, width: int, mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
+    """A thought, a call, a formula, a table, tasks and sources at three widths, and nothing wider than the page."""
+    opened = await fill(mine, age)
+    question = {"role": "user", "content": "So how long does it take at 18 °C?"}
+    seconds = {"reasoningSeconds": [6]}
+    await mine.add_messages([question, {"role": "assistant", "parts": PARTS, "metadata": seconds}], opened)
+    tab = await open_tab(dark=theme == "dark", phone=width < 500)
+    await tab.page.set_viewport_size({"width": width, "height": 900})
+    await tab.open(f"/c/{opened}")
+
+    await expect(tab.page.locator(".reasoning summary")).to_have_text("Thought for 6 s")
+    await expect(tab.page.locator(".katex").first).to_be_visible()
+    await expect(tab.page.locator(".sources li")).to_have_count(2)
+    await photograph(tab, f"kinds-{width}-{theme}")
 
 
 @pytest.mark.skipif(not os.environ.get("VOLTMEM_SCREENSHOT"), reason="the picture of the README is made when asked for")
