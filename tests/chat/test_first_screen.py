@@ -86,7 +86,14 @@ def test_first_rows_say_what_the_list_says() -> None:
         "updatedAt": now.isoformat(),
     }
     items: list[dict[str, Any]] = [
-        {**given, "id": "1/é", "pinned": True, "title": TITLE, "preview": f"# *a*, 2*3\n `b_c`\n{TABLE}", "unread": True},
+        {
+            **given,
+            "id": "1/é",
+            "pinned": True,
+            "title": TITLE,
+            "preview": f"# *a*, 2*3\n `b_c`\n{TABLE}",
+            "unread": True,
+        },
         {**given, "id": "2"},
         {**given, "id": "3", "tags": ["folder:", "x"], "title": "Here", "updatedAt": "2024-02-29T10:00:00Z"},
         {**given, "id": "4", "tags": ["folder:a"]},

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import JsonValue
+
 from tests.checkout import ROOT
 from tests.node import node
 
@@ -16,7 +18,8 @@ LINEAR = 2.1
 async def counted(
     sizes: Sequence[int], piece: int = 0, only: Sequence[str] | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    given = {"folder": MODULES, "sizes": [*sizes], "piece": piece, "only": only}
+    texts: JsonValue = None if only is None else [*only]
+    given: dict[str, JsonValue] = {"folder": MODULES, "sizes": [*sizes], "piece": piece, "only": texts}
     counted = await node("markdown_work.mjs", given)
     assert isinstance(counted, dict)
     return counted
