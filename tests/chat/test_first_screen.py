@@ -158,7 +158,7 @@ ROWS = """() => {
         Object.fromEntries(attributes(node)),
         ...[...node.childNodes].filter((each) => !each.matches?.(added)).map(said),
     ];
-    return [...document.querySelectorAll("#list .row")].map(said);
+    return [...document.querySelectorAll("#list li.row")].map(said);
 }"""
 
 
@@ -200,7 +200,7 @@ async def test_the_first_rows_are_those_that_the_scripts_draw(
     await expect(tab.rows).to_have_count(len(ids))  # two forks more, and neither what is filed nor what is archived
     first: list[object] = await tab.page.evaluate(ROWS)
     scripts.set()
-    await expect(tab.page.locator("#list .row-menu")).to_have_count(len(ids))
+    await expect(tab.page.locator("#list li .row-menu")).to_have_count(len(ids))
 
     assert await tab.page.evaluate(ROWS) == first
     running.set()
