@@ -1,6 +1,8 @@
-"""Another version of a question is chosen while an answer is written."""
+"""Versions and forks: what is done with a message while an answer is written, or another conversation is opened."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -69,3 +71,21 @@ async def test_a_version_that_is_chosen_elsewhere_opens_no_edit(tab: Tab, mine: 
     await expect(tab.questions).to_have_text([question.text])
     await expect(tab.answers).to_contain_text(["Tern"])
     await expect(tab.page.get_by_role("textbox", name="Edit the message")).to_have_count(0)
+
+
+async def test_a_fork_is_of_the_conversation_in_which_it_was_asked_for(tab: Tab, mine: UserStorage) -> None:
+    """A button whose module is loaded after another conversation was opened does nothing there."""
+    await mine.create_conversation({"title": "Another"})
+    await tab.ask("A name, please")
+    late = await tab.held(re.compile(r"/messageactions\.js"))
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    await tab.act(tab.answers.last, "Fork from here")
+    await tab.link("Another").click()
+    await expect(tab.heading).to_have_text("Another")
+
+    async with tab.page.expect_response(re.compile(r"/messageactions\.js")) as loaded:
+        late.set()
+    await tab.page.evaluate("url => import(url)", (await loaded.value).url)
+
+    assert not [each for each in asked if each.endswith("/fork")]

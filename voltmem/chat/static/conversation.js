@@ -27,16 +27,19 @@ let newestShown = 0; // the number of the latest such request whose response is 
 
 export function startConversation() {
   const asks = (name) => (...given) => asking((loaded) => loaded[name](...given));
-  const does = (name) => (...given) => later(import("./doing.js"), (loaded) => loaded[name](...given));
-  const handlers = { regenerate: asks("regenerate"), decide: asks("decide"), fork: does("fork"), choose: does("choose"), rate: does("rate") };
+  const acts = (name) => (...given) => here(import("./messageactions.js"), (loaded) => loaded[name](...given));
+  const handlers = { regenerate: asks("regenerate"), decide: asks("decide"), fork: acts("fork"), choose: acts("choose"), rate: acts("rate") };
   startLog({ load, goToNewest: () => open(id), askAgain: asks("askAgain"), handlers });
 }
 
-/** Call a function of asking.js, which the first screen does not need, unless another conversation is opened meanwhile. */
-export function asking(act) {
+/** Use a module that the first screen does not need, unless another conversation is opened while it is loaded. */
+function here(module, use) {
   const mine = request;
-  return later(import("./asking.js"), (loaded) => request === mine && act(loaded));
+  return later(module, (loaded) => request === mine && use(loaded));
 }
+
+/** Use asking.js. */
+export const asking = (use) => here(import("./asking.js"), use);
 
 // --- opening ----------------------------------------------------------------------------------------------------
 
