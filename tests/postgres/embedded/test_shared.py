@@ -135,6 +135,20 @@ def test_a_lock_file_whose_pid_is_another_programs_by_now_does_not_keep_it_from_
         other.kill()
 
 
+@pytest.mark.parametrize("left", ["no pid", "\0\0\0\0", "-7"])
+def test_a_lock_file_whose_first_line_is_no_pid_does_not_keep_it_from_starting(home: Path, left: str) -> None:
+    """A lock file that a crash has left with something else than a pid in its first line does not prevent the start."""
+    start_shared(home).stop()
+    lock_file = home / "server/data/postmaster.pid"
+    owner = lock_file.parent.stat()
+    lock_file.write_text(f"{left}\n")
+    os.chown(lock_file, owner.st_uid, owner.st_gid)
+
+    with start_shared(home) as server:
+        assert serves(server.dsn)
+    assert not processes_in(home)
+
+
 @pytest.mark.parametrize("sign", ["unfinished-*/data/base", "server/data/postmaster.pid"])
 def test_a_start_that_was_killed_half_way_does_not_spoil_the_folder(home: Path, sign: str) -> None:
     """A start that was killed half-way does not damage the folder."""

@@ -156,8 +156,10 @@ class Cluster:
         crashed server still uses the data. The user edits it, not root, who could be tricked by a symbolic link.
         """
         if sys.platform != "linux" or not (lines := self._lock_file_lines()) or self.postmaster() is not None:
-            return  # a pid that is not the one read here may be of a server that was started meanwhile
-        self.run("sed", "-i", f"1s/^{int(lines[0])}$/{_NO_PROCESS}/", self._lock_file)
+            return
+        # Only that pid: another one may be of a server that was started meanwhile. What is no pid, a crash has left.
+        gone = lines[0] if lines[0].isdecimal() else ".*"
+        self.run("sed", "-i", f"1s/^{gone}$/{_NO_PROCESS}/", self._lock_file)
 
 
 def as_arguments(settings: Mapping[str, str], port: int) -> list[str]:

@@ -126,7 +126,6 @@ class _SharedServer:
 
         Waits for a server that is starting or stopping for a process that was killed meanwhile.
         """
-
         wait_until(lambda: not self._cluster.lock_file_is_empty(), _WRITE_SECONDS)
 
         def settled() -> bool:
