@@ -150,6 +150,25 @@ async def test_use_chat_asks_what_the_page_could_ask(storage: PostgresStorage, m
     assert await storage.get_messages("ada", "c1") == []
 
 
+@pytest.mark.parametrize(
+    ("file", "status"),
+    [
+        ({"type": "image", "source_type": "id", "id": "f", "mime_type": "image/png"}, 422),
+        ({"type": "file", "mediaType": "text/plain", "url": "data:text/plain,hello"}, 200),
+        ({"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA=="}, 200),
+    ],
+    ids=["provider", "text", "bytes"],
+)
+async def test_a_question_has_the_bytes_of_its_files(
+    storage: PostgresStorage, model: Model, file: Any, status: int
+) -> None:
+    """A question may have a file's bytes in its address; the id of a file that a provider has is refused."""
+    model.may_go_on.set()
+    asked = {"id": "c1", "messages": [{"id": "q1", "role": "user", "content": [file]}]}
+    async with client(storage, model) as http:
+        assert (await http.post("/api/ai/chat", json=asked)).status_code == status
+
+
 async def test_use_chat_takes_no_id_that_others_guess(storage: PostgresStorage, model: Model) -> None:
     """A conversation that useChat begins needs an id that nobody guesses; one that is there may have any."""
     model.may_go_on.set()

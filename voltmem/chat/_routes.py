@@ -169,7 +169,8 @@ def check_question(settings: Settings, question: Message) -> None:
     """
     Check what somebody asks. Raises HTTPException 422 for what a chat does not take.
 
-    An address elsewhere is refused: a model's library may fetch it from where the application runs.
+    A file elsewhere is refused: a model's library may fetch an address from where the application runs, and a
+    provider's id may be of another user's file.
     """
     said = parts(question)
     texts, files = [each for each in said if isinstance(each, Text)], [each for each in said if isinstance(each, File)]
@@ -182,7 +183,7 @@ def check_question(settings: Settings, question: Message) -> None:
     for each in files:
         if not settings.takes(each.media_type):
             raise HTTPException(422, f"A question may not have a file of the type {short_repr(each.media_type)}.")
-        if each.url and not each.is_stored:
+        if not (each.is_stored or each.data or each.url[:5].lower() == "data:"):
             raise HTTPException(422, "The files of a question are uploaded first, or given as data: addresses.")
 
 
