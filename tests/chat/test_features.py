@@ -72,6 +72,35 @@ async def test_other_values_of_a_field_are_taken(storage: PostgresStorage) -> No
         assert (await asking.put("/conversations/c1/history/q2", json=entry)).status_code == 403
 
 
+_RATED: Final[dict[str, Any]] = {"metadata": {"feedback": {"type": "positive"}}}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "messages", {"role": "assistant", "content": "Yes.", **_RATED}),
+        ("POST", "messages", {"role": "assistant", "content": {"any": "JSON"}, **_RATED}),
+        ("POST", "messages", {"role": "user", "content": _FILE}),
+        ("POST", "ui-messages", {"messages": [{"id": "a1", "role": "assistant", "parts": [], **_RATED}]}),
+        ("PUT", "history/a1", {"format": "ai-sdk/v6", "content": {"role": "assistant", "parts": [], **_RATED}}),
+        (
+            "PUT",
+            "history/a1",
+            {"format": "aui/v0", "content": {"role": "assistant", "metadata": {"custom": _RATED["metadata"]}}},
+        ),
+    ],
+)
+async def test_a_stored_message_has_nothing_of_what_is_switched_off(
+    storage: PostgresStorage, method: str, path: str, body: dict[str, Any]
+) -> None:
+    """A rating or a file is refused in each form in which a message is stored over HTTP, and nothing is stored."""
+    await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+    async with client(storage, without=["feedback"], uploads=()) as asking:
+        response = await asking.request(method, f"/conversations/c1/{path}", json=body)
+    assert response.status_code == 403, response.text
+    assert await storage.get_messages("ada", "c1") == []
+
+
 async def test_without_branches_a_question_has_one_answer(storage: PostgresStorage) -> None:
     """Without branches, a question with a complete answer is not answered again; one without an answer is."""
     await storage.ensure_conversation({"id": "c1", "user_id": "ada"})

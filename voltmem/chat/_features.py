@@ -91,11 +91,14 @@ def _has_file(body: JsonObject) -> bool:
 
 
 def _has_rating(body: JsonObject) -> bool:
-    return any("feedback" in object_of(each, "metadata") for each in _messages(body))
+    """Return whether a message of the body has one in its metadata; assistant-ui has ours in "custom"."""
+    found = [object_of(each, "metadata") for each in _messages(body)]
+    return any("feedback" in each or "feedback" in object_of(each, "custom") for each in found)
 
 
 def _messages(body: JsonObject) -> Sequence[JsonObject]:
-    return objects(body.get("messages")) or [object_of(body, "content") or body]
+    """Return what may be a message: several, the body, and its content, which is one in a front end's history."""
+    return [*objects(body.get("messages")), body, object_of(body, "content")]
 
 
 def _has_folder(body: JsonObject) -> bool:
