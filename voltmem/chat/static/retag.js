@@ -42,8 +42,10 @@ function movedText(moved, folder) {
   if (count === 1) return folder === null ? t("Moved “{title}” out of its folder", { title }) : t("Moved “{title}” to “{folder}”", { title, folder });
   return folder === null
     ? many(count, "Moved one conversation out of its folder", "Moved {count} conversations out of their folders")
-    : many(count, "Moved one conversation to “{folder}”", "Moved {count} conversations to “{folder}”", { folder });
+    : movedTo(count, folder);
 }
+
+const movedTo = (count, folder) => many(count, "Moved one conversation to “{folder}”", "Moved {count} conversations to “{folder}”", { folder });
 
 /** Put each conversation into the folder that target(item) returns, with a request for each pair of folders. */
 async function retag(items, target) {
@@ -73,8 +75,7 @@ export async function renameFolder(name) {
   const { conversationIds } = await api.replaceTag({ tag: tagOf(name), by: tagOf(newName) });
   forget(name, newName);
   if (isThere && conversationIds.length) {
-    const moved = many(conversationIds.length, "Moved one conversation to “{folder}”", "Moved {count} conversations to “{folder}”", { folder: newName });
-    toast(moved, { action: t("Undo"), onAction: () => replaced({ tag: tagOf(newName), by: tagOf(name), conversationIds }) });
+    toast(movedTo(conversationIds.length, newName), { action: t("Undo"), onAction: () => replaced({ tag: tagOf(newName), by: tagOf(name), conversationIds }) });
   }
   await Promise.all([loadFolders(), reload()]);
 }
