@@ -20,6 +20,7 @@ from voltmem.chat._assets import version
 from voltmem.chat._carried import encoded
 from voltmem.chat._languages import Language
 
+# As in described.js: marks around words, and between them.
 _AROUND: Final = re.compile(r"(?<![A-Za-z0-9])[*_]+|[*_]+(?![A-Za-z0-9])|`+|\$\$|\\[()\[\]]")
 _BETWEEN: Final = re.compile(r"(?<!\S)[#>]+(?!\S)|:?-{2,}:?|\|")
 _FOLDER: Final = "folder:"
