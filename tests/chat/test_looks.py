@@ -45,6 +45,29 @@ BREAD = [
 ]
 QUESTION = "About 18 °C, and ten days. How do I see that the dough is ready?"
 
+ANSWER = r"""The dough needs **about nine hours**, by the rule that ten degrees double the speed:
+
+$$t = t_0 \cdot 2^{(T_0 - T)/10}$$
+
+| °C | hours |
+|---:|---:|
+| 18 | 9 |
+| 25 | 5½ |
+
+- [x] The starter doubles [1]
+- [ ] A finger leaves a dent [2]
+"""
+PARTS: list[dict[str, Any]] = [
+    {"type": "reasoning", "text": "Eighteen degrees, and a young starter."},
+    {
+        **{"type": "tool-rule", "toolCallId": "k1", "state": "output-available"},
+        **{"input": {"celsius": 18}, "output": "9 hours"},
+    },
+    {"type": "text", "text": ANSWER},
+    {"type": "source-url", "sourceId": "a", "url": "https://bread.test/starters", "title": "On starters"},
+    {"type": "source-url", "sourceId": "b", "url": "https://bread.test/dents"},
+]
+
 
 async def fill(mine: UserStorage, age: Age) -> str:
     """Create the conversations. Returns the id of the one to open."""
@@ -114,30 +137,6 @@ async def test_the_page_on_a_phone(theme: str, mine: UserStorage, age: Age, open
     await expect(tab.link("Why won’t my sourdough rise?")).to_be_in_viewport()
     await tab.settled()
     await tab.page.screenshot(path=PICTURES / f"phone-list-{theme}.png")
-
-
-ANSWER = r"""The dough needs **about nine hours**, by the rule that ten degrees double the speed:
-
-$$t = t_0 \cdot 2^{(T_0 - T)/10}$$
-
-| °C | hours |
-|---:|---:|
-| 18 | 9 |
-| 25 | 5½ |
-
-- [x] The starter doubles [1]
-- [ ] A finger leaves a dent [2]
-"""
-PARTS: list[dict[str, Any]] = [
-    {"type": "reasoning", "text": "Eighteen degrees, and a young starter."},
-    {
-        **{"type": "tool-rule", "toolCallId": "k1", "state": "output-available"},
-        **{"input": {"celsius": 18}, "output": "9 hours"},
-    },
-    {"type": "text", "text": ANSWER},
-    {"type": "source-url", "sourceId": "a", "url": "https://bread.test/starters", "title": "On starters"},
-    {"type": "source-url", "sourceId": "b", "url": "https://bread.test/dents"},
-]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -39,7 +39,7 @@ async def test_an_answer_that_grows_takes_linear_work() -> None:
         assert whole["work"] <= LINEAR * half["work"], name
 
 
-async def test_a_text_has_more_pieces_than_a_call_takes_arguments() -> None:
+async def test_a_text_may_have_more_pieces_than_a_call_takes_arguments() -> None:
     """A text of half a megabyte that is all marks, or all paragraphs, is drawn whole."""
     texts = ["codes", "paragraphs"]
     found = await counted([500_000], only=texts)
