@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres.embedded.processes import processes_in
+from tests.postgres.embedded.processes import eventually, processes_in
 
 
 @pytest.fixture
@@ -21,6 +21,7 @@ def reachable() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="voltmem-test-", dir="/tmp"))
     folder.chmod(0o1777)
     yield folder
+    eventually(lambda: not processes_in(folder))  # a killed process is there until it gets its turn on a busy machine
     left = processes_in(folder)
     for process in left:
         with suppress(ProcessLookupError):
