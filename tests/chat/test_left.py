@@ -120,14 +120,19 @@ async def test_an_answer_goes_on_if_its_conversation_is_restored_at_once(mine: U
     assert await line(mine) == [QUESTION.text, "One and two"]
 
 
+@pytest.mark.parametrize("is_silent", [True, False])
 @pytest.mark.parametrize("is_rewound", [True, False])
-async def test_an_answer_ends_when_its_question_is_deleted(mine: UserStorage, is_rewound: bool) -> None:
-    """The answer to a question that is deleted ends with its next words, and leaves nothing."""
+async def test_an_answer_ends_when_its_question_is_deleted(
+    mine: UserStorage, is_rewound: bool, is_silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a question that is deleted ends, also while it is silent, and leaves nothing."""
+    if is_silent:
+        monkeypatch.setattr("voltmem.chat._writing._SECONDS_OF_SILENCE", 0.1)
 
     async def answer() -> AsyncIterator[str]:
         while True:
             yield "more "
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(1000 if is_silent else 0.05)
 
     await mine.add_message({"id": "m1", "role": "assistant", "content": "Welcome"}, "c1")
     here = Answers(storage_of(mine), Answering(answer))

@@ -100,7 +100,7 @@ class AnswerStatements:
             WITH held AS ({held} AND l.token = $2 FOR KEY SHARE OF l),
             stored AS (
                 INSERT INTO {pieces} (conversation_id, answer_id, number, parts)
-                SELECT $1, $3, $4, $5 FROM held
+                SELECT $1, $3, $4, $5 FROM held WHERE $5::text IS NOT NULL
                 ON CONFLICT (conversation_id, answer_id, number) DO NOTHING
             )
             SELECT stop_requested OR NOT EXISTS (
@@ -181,15 +181,16 @@ class AnswerRows:
         await self._executor.fetchrow(self._sql.begin, conversation_id, question_id, answer_id, token)
 
     async def grow(
-        self, conversation_id: str, token: int, question_id: str, answer_id: str, piece: Piece
+        self, conversation_id: str, token: int, question_id: str, answer_id: str, piece: Piece | None
     ) -> bool | None:
         """
-        Store what an answer said.
+        Store what an answer said; None: nothing.
 
         Returns whether to stop, as for a question that is gone; None if the lease is lost, and nothing was stored.
         """
+        number, parts = piece or (None, None)
         row = await self._executor.fetchrow(
-            self._sql.grow, conversation_id, token, answer_id, piece.number, piece.parts, question_id
+            self._sql.grow, conversation_id, token, answer_id, number, parts, question_id
         )
         return None if row is None else bool(row["is_to_stop"])
 

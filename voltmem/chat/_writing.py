@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias
 
@@ -31,6 +32,7 @@ from voltmem.models import Message
 
 _HISTORY_LIMIT: Final = 40
 _SECONDS_BETWEEN_PIECES: Final = 0.2
+_SECONDS_OF_SILENCE: Final = 5.0
 _SECONDS_BETWEEN_TRIES: Final = 1.0
 # What an answer may still do when it is stopped, such as close a connection.
 _SECONDS_TO_STOP: Final = 5.0
@@ -192,8 +194,15 @@ class Writing:
         self.stop()
 
     async def _keep(self, lease: HeldLease) -> None:
-        """Store what was said, for those who follow in other processes, and for the case that this one dies."""
-        while await self.feed.wait_for_more(self._stored):
+        """
+        Store what was said, for those who follow in other processes, and for the case that this one dies.
+
+        Also every few seconds of silence: storing nothing tells whether somebody deleted the question.
+        """
+        while self.feed.is_open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SECONDS_OF_SILENCE):
+                    await self.feed.wait_for_more(self._stored)
             async with self._storing:
                 if self._status != "streaming":
                     return
@@ -201,12 +210,10 @@ class Writing:
             await asyncio.sleep(_SECONDS_BETWEEN_PIECES)
 
     async def _save(self, lease: HeldLease) -> None:
-        """Store a piece; later, if the database cannot be reached."""
+        """Store a piece, if anything was said; later, if the database cannot be reached."""
         number = len(self.feed.events)
-        if number == self._stored:
-            return
         events: list[JsonValue] = [[*event] for event in self.feed.events[self._stored : number]]
-        piece = Piece(number, to_json(events))
+        piece = Piece(number, to_json(events)) if events else None
         try:
             stop = await self._rows.grow(
                 self._conversation_id, lease.fencing_token, self.feed.question_id, self.feed.answer_id, piece
