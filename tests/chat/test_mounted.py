@@ -53,6 +53,18 @@ async def test_below_a_path_links_to_the_application_leave_the_chat(open_tab: Op
     await expect(tab.page.get_by_text("The shop is open.")).to_be_visible()
 
 
+@browser_test
+async def test_a_chat_without_a_models_name_shows_the_hint_alone(open_tab: OpenTab) -> None:
+    """Below the message box, a dot divides the model's name from the hint; without a name there is no dot."""
+    tab = await open_tab()
+    hint = tab.page.locator(".composer-note .keyboard-only")
+    before = "hint => getComputedStyle(hint, '::before').content"
+
+    assert await hint.evaluate(before) == '" · "'
+    await tab.page.locator("#model").evaluate("name => name.replaceChildren()")
+    assert (await hint.evaluate(before), await hint.text_content()) == ("none", "Shift+Enter adds a line break")
+
+
 async def test_it_answers_only_to_the_hosts_that_are_allowed(storage: PostgresStorage) -> None:
     """With allowed_hosts, requests under other names are refused; without, all names are answered."""
     for allowed, status in ((["chat.example.com"], 400), (None, 200)):
