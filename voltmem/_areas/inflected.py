@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from voltmem._areas.words import USER, is_unspaced, words
@@ -25,6 +25,12 @@ _SHORTEST_ROOT: Final = 4
 _SHORTEST_IN_SYLLABLES: Final = 2
 _SYLLABLE: Final = re.compile("[\uac00-\ud7a3]")
 _NUMBER: Final = re.compile(r"\d")
+# Their words are short, because they leave vowels out.
+_SHORTEST_IN_CONSONANTS: Final = 3
+# What Arabic and Hebrew write together with the word behind it: the article, "and", "in", "to", and more.
+_ATTACHED: Final = re.compile("([وفبك]?ال|لل)(?=[\u0621-\u064a]{3})|([הובלמשכ])(?=[א-ת]{3})")
+_ARABIC: Final = ("", "ال", "وال", "بال", "لل")
+_HEBREW: Final = ("", *"הובלמשכ")
 # What is left of "I'm", "we'll", "don't" and "Ada's" behind the apostrophe.
 _CONTRACTED: Final = re.compile(r"(?<=\w)['’](?:m|ll|re|ve|s|d|t)\b", re.IGNORECASE)
 
@@ -59,8 +65,21 @@ def _query(word: str) -> str:
         return f"'{USER}{word}'" + (":*" if len(word) == 1 else "")
     if _NUMBER.search(word):
         return f"'{USER}{word}'"
-    singular = word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
-    shortest = _SHORTEST_IN_SYLLABLES if _SYLLABLE.match(word) else _SHORTEST_ROOT
-    if len(singular) >= shortest:
-        return f"'{USER}{singular[: max(shortest, math.ceil(len(singular) * _ROOT))]}':*"
-    return f"('{USER}{singular}' | '{USER}{singular}s')"
+    bare, before = _detached(word)
+    singular = bare[:-1] if len(bare) > 3 and bare.endswith("s") and not bare.endswith("ss") else bare
+    shortest = _SHORTEST_IN_SYLLABLES if _SYLLABLE.match(bare) else _SHORTEST_ROOT
+    if len(before) > 1:
+        shortest = _SHORTEST_IN_CONSONANTS
+    if len(singular) < shortest:
+        return f"('{USER}{singular}' | '{USER}{singular}s')"
+    root = singular[: max(shortest, math.ceil(len(singular) * _ROOT))]
+    found = [f"'{USER}{attached}{root}':*" for attached in before]
+    return found[0] if len(found) == 1 else f"({' | '.join(found)})"
+
+
+def _detached(word: str) -> tuple[str, Collection[str]]:
+    """Return a word without what its script attaches to it, and all that may stand before it."""
+    attached = _ATTACHED.match(word)
+    bare = word[attached.end() :] if attached else word
+    every = _ARABIC if "\u0621" <= word[0] <= "\u064a" else _HEBREW if "א" <= word[0] <= "ת" else ("",)
+    return bare, dict.fromkeys([*every, attached[0]]) if attached else every
