@@ -210,9 +210,24 @@ class NativeMemory(ConversationMemory):
 
     async def native_messages(self, *, recall: str | None = None, **window: Unpack[Window]) -> list[NativeMessage]:
         """Return what messages() returns for these arguments, with the framework's form of each that has one."""
+        _, found = await self.first_and_native_messages(recall=recall, **window)
+        return found
+
+    async def first_and_native_messages(
+        self, *, recall: str | None = None, **window: Unpack[Window]
+    ) -> tuple[NativeMessage | None, list[NativeMessage]]:
+        """Return the conversation's first message, which the window may be without, and native_messages()."""
+        read: list[NativeMessage] = []
+
+        def from_row(row: Iterable[Any]) -> NativeMessage:
+            read.append(NativeMessage.from_row(row))  # of a window, the first message is the first row
+            return read[-1]
+
         if recall is None:
-            return await self._window(NativeMessage.from_row, **window)
-        return await self._with_recalled(NativeMessage.from_row, NativeMessage.of, recall, window)
+            found = await self._window(from_row, **window)
+        else:
+            found = await self._with_recalled(from_row, NativeMessage.of, recall, window)
+        return (read[0] if read else None), found
 
     async def newest_messages(self, limit: int | None = None) -> list[NativeMessage]:
         """

@@ -39,6 +39,7 @@ from tests.properties import examples
 from tests.said import tool_calls, tool_results
 from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
+from voltmem.options import Window
 from voltmem.parts import Text, ToolResult, parts, to_openai
 from voltmem.parts.pydantic_ai import role
 
@@ -291,6 +292,32 @@ async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresSt
         await load_history(storage.conversation("bob", "c1"))
     with pytest.raises(ConversationNotFoundError):
         await save_history(storage.conversation("bob", "c1"), result.new_messages())
+
+
+@pytest.mark.parametrize("window", [{"turns": 1}, {"limit": 2}, {"tokens": 20}, {"limit": 1}, {}])
+@pytest.mark.parametrize("is_compacted", [False, True])
+async def test_load_history_begins_with_the_system_prompts(
+    storage: PostgresStorage, window: Window, is_compacted: bool
+) -> None:
+    """A window begins with the system prompts of the first request, once, and no message is stored again with them."""
+    memory = storage.conversation("ada", "c1")
+    model = Echo()
+    agent = Agent(FunctionModel(model), system_prompt=["Be brief.", "Be kind."])
+    for question in ("A coat?", "An umbrella?", "Boots?"):
+        result = await agent.run(question, message_history=await load_history(memory))
+        await save_history(memory, result.all_messages())
+    if is_compacted:
+        await memory.compact(lambda _messages, _before: "Of a coat.", keep_turns=1)
+    stored = await storage.get_messages("ada", "c1")
+
+    last = await agent.run("Gloves?", message_history=await load_history(memory, **window))
+
+    shown = " ".join(words(model.requests[-1]))
+    assert shown.startswith("Be brief. Be kind. ")
+    assert shown.endswith("Gloves?")
+    assert shown.count("Be kind.") == 1
+    await save_history(memory, last.all_messages())
+    assert (await storage.get_messages("ada", "c1"))[:-2] == stored
 
 
 @pytest.mark.parametrize("is_compacted", [False, True])

@@ -32,6 +32,7 @@ from voltmem.adapters.pydantic_ai._messages import (
     said,
     to_message,
     to_model_messages,
+    with_prompts,
 )
 from voltmem.adapters.pydantic_ai._store import DEFAULT_USER_ID, VoltMemConversationStore
 from voltmem.adapters.pydantic_ai._window import VoltMemWindow
@@ -61,10 +62,12 @@ async def load_history(
     """
     Return the newest messages of a conversation, for ``agent.run(…, message_history=…)``; no store is needed.
 
-    The arguments, the order, the errors and the messages left out are those of ``memory.messages()``.
+    The arguments, the order, the errors and the messages left out are those of ``memory.messages()``. A window begins
+    with the system prompts of the conversation's first request, because Pydantic AI adds them to no later one.
     """
-    found = await NativeMemory.of(memory).native_messages(recall=recall, **window)
-    return beginning_with_shown(to_model_messages(await memory.with_files(found)))
+    first, found = await NativeMemory.of(memory).first_and_native_messages(recall=recall, **window)
+    shown = beginning_with_shown(to_model_messages(await memory.with_files(found)))
+    return with_prompts(to_model_messages([] if first is None else [first]), shown)
 
 
 async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessage]) -> list[Message]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
@@ -102,7 +102,33 @@ def beginning_with_shown(window: list[ModelMessage]) -> list[ModelMessage]:
     return [replace(first, parts=[*parts, *first.parts]), *window[start + 1 :]]
 
 
+class _KeptPrompt(SystemPromptPart):
+    """A system prompt of the conversation's first request, shown before a later one, with which it is not stored."""
+
+
+def with_prompts(first: Sequence[ModelMessage], window: list[ModelMessage]) -> list[ModelMessage]:
+    """Return the window with the system prompts of the conversation's first request, which it may be without."""
+    there = {part.content for part in _prompts(window)}
+    missing = [part for part in _prompts(first[:1]) if part.content not in there]
+    kept = [
+        _KeptPrompt(**{each.name: getattr(part, each.name) for each in fields(part) if each.init}) for part in missing
+    ]
+    if not kept:
+        return window
+    begin = window[0] if window else None
+    if isinstance(begin, ModelRequest):
+        return [replace(begin, parts=[*kept, *begin.parts]), *window[1:]]
+    return [ModelRequest(kept), *window]
+
+
+def _prompts(messages: Sequence[ModelMessage]) -> list[SystemPromptPart]:
+    requests = [each for each in messages if isinstance(each, ModelRequest)]
+    return [part for each in requests for part in each.parts if isinstance(part, SystemPromptPart)]
+
+
 def _is_shown(part: ModelRequestPart) -> bool:
+    if isinstance(part, _KeptPrompt):
+        return True
     if not isinstance(part, SystemPromptPart | UserPromptPart) or not isinstance(part.content, str):
         return False
     return is_shown("user", part.content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
@@ -12,14 +12,14 @@ from voltmem._agents.windows import check_window
 from voltmem._areas.area import check_storage
 from voltmem._areas.recall import check_recall
 from voltmem._values import check_user
-from voltmem.adapters.pydantic_ai._messages import to_model_messages
+from voltmem.adapters.pydantic_ai._messages import to_model_messages, with_prompts
 from voltmem.errors import MissingExtraError
 from voltmem.options import Window
 from voltmem.storage import Storage
 
 if TYPE_CHECKING or find_spec("pydantic_ai.capabilities"):
     from pydantic_ai.capabilities import AbstractCapability
-    from pydantic_ai.messages import ModelMessage, ModelRequest, SystemPromptPart
+    from pydantic_ai.messages import ModelMessage
     from pydantic_ai.models import ModelRequestContext
     from pydantic_ai.tools import RunContext
 else:  # an old release; load_history() and save_history() work with it
@@ -98,7 +98,7 @@ class VoltMemWindow(AbstractCapability[Any]):
             self._earlier = await self._read(ctx, ctx.conversation_id)
         given = request_context.messages
         own = [each for each in given if each.run_id == ctx.run_id] or given[-1:]
-        return replace(request_context, messages=_with_prompts(given, [*self._earlier, *own]))
+        return replace(request_context, messages=with_prompts(given, [*self._earlier, *own]))
 
     async def _read(self, ctx: RunContext[Any], conversation_id: str) -> list[ModelMessage]:
         memory = NativeMemory(self._storage, str(self._user_id), conversation_id)
@@ -106,20 +106,3 @@ class VoltMemWindow(AbstractCapability[Any]):
         asked = "\n".join(each for each in said if isinstance(each, str))
         found = await memory.native_messages(recall=asked if self._recall else None, **self._window)
         return to_model_messages(await memory.with_files(found))
-
-
-def _with_prompts(given: Sequence[ModelMessage], shown: list[ModelMessage]) -> list[ModelMessage]:
-    """Return the messages with the system prompts that the first of those given has, which a window may be without."""
-    kept = {part.content for part in _prompts(shown)}
-    missing = [part for part in _prompts(given[:1]) if part.content not in kept]
-    if not missing:
-        return shown
-    first = shown[0] if shown else None
-    if isinstance(first, ModelRequest):
-        return [replace(first, parts=[*missing, *first.parts]), *shown[1:]]
-    return [ModelRequest(missing), *shown]
-
-
-def _prompts(messages: Sequence[ModelMessage]) -> list[SystemPromptPart]:
-    requests = [each for each in messages if isinstance(each, ModelRequest)]
-    return [part for each in requests for part in each.parts if isinstance(part, SystemPromptPart)]
