@@ -137,14 +137,18 @@ async def test_memory_messages_of_tokens_count_the_summary(
 
 
 async def test_memory_messages_leave_out_a_summary_that_leaves_no_room(memory: ConversationMemory) -> None:
-    """A summary too long for the window is left out of it, and what was said last is not."""
+    """A summary too long for a window is left out of it, and what was said is shown as far back as it fits."""
 
     async def long(messages: list[Message], before: str | None) -> str:
         return "word " * 2000
 
     assert await memory.compact(long, keep_turns=2) is not None
 
-    assert await shown(memory, tokens=500) == ["s", "u3", "a3", "u4", "a4"]
+    every = ["s", *(f"{who}{turn}" for turn in range(5) for who in "ua")]
+    assert await shown(memory, tokens=500) == every
+    for tokens in range(500, 4, -7):
+        found = await shown(memory, tokens=tokens)
+        assert found[1:] == every[-len(found) + 1 :] if found[1:] else found == ["s"]
     assert await shown(memory, limit=1) == ["s"]
     assert await shown(memory, limit=2) == ["s", "a4"]
     assert await shown(memory, limit=3) == ["s", "*", "a4"]

@@ -14,6 +14,7 @@ from voltmem._agents.windows import (
     check_window,
     fitting_window,
     has_summary,
+    is_summary,
     only_speak,
     tool_turns,
     weight,
@@ -147,6 +148,11 @@ class WindowReader:
             before = len(newest)
             fit = partial(_fitting, *without_system(first, newest), short, weigh, not all_read)
             fitting = await fit(tokens)
+            is_without = has_summary(first) and not any(map(is_summary, fitting.messages))
+            if is_without and query.limit and not fitting.others_follow:
+                # There is no room for the summary, and there is for some of what it stands for.
+                query, before = replace(query, summarised=False), 0
+                continue
             # With fewer rows than the limit, the next one is too much. If the oldest was left out, its call may follow.
             is_full = len(newest) < (query.limit or 0) and not fitting.was_left_out
             if all_read or fitting.others_follow or is_full:

@@ -190,7 +190,12 @@ def window(
 
 def has_summary(begun: Sequence[Message]) -> bool:
     """Return whether what a window begins with ends with a summary."""
-    return bool(begun) and begun[-1].type == SUMMARY
+    return bool(begun) and is_summary(begun[-1])
+
+
+def is_summary(message: Message) -> bool:
+    """Return whether a message of a window is a summary, which is not stored as a message."""
+    return message.type == SUMMARY
 
 
 def without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:
