@@ -157,6 +157,8 @@ async def test_call_tool_is_applied_once(memory: WorkingMemoryHandle) -> None:
         ("update_working_memory", {"content": "x" * 100_001}),
         ("update_working_memory", {"content": "\x00"}),
         ("update_working_memory", {"content": "x", "mode": "delete"}),
+        ("update_working_memory", {"content": "x", "version": 1}),
+        ("update_working_memory", {"content": "x", "replace": True}),
         ("update_working_memory", "{broken"),
         ("update_working_memory", "[" * 100_000),
         ("clear_working_memory", {}),

@@ -182,6 +182,16 @@ async def test_memory_messages_refuse_what_is_no_budget(
         await storage.conversation("ada", "c1").messages(**arguments)
 
 
+@pytest.mark.parametrize("counted", [None, -1, True, "4", 4.0])
+async def test_memory_messages_refuse_a_count_that_is_no_number(counted: Any, storage: PostgresStorage) -> None:
+    """A function that counts something else than tokens is an error that shows what it returned."""
+    memory = storage.conversation("ada", "c1")
+    await memory.add({"role": "user", "content": "hello"})
+
+    with pytest.raises(InvalidQueryError, match=f"count returned {counted!r}, which is no number of tokens"):
+        await memory.messages(tokens=50, count=lambda _: counted)
+
+
 async def test_native_messages_refuse_an_argument_that_they_do_not_know(storage: PostgresStorage) -> None:
     """A mistyped argument of an adapter's window is an error, not the whole conversation."""
     memory = NativeMemory.of(storage.conversation("ada", "c1"))

@@ -196,6 +196,19 @@ async def test_what_does_not_fit_the_schema_is_refused(storage: PostgresStorage)
     assert len(await memory.history()) == 1
 
 
+async def test_restore_refuses_a_version_that_does_not_fit_the_schema(storage: PostgresStorage) -> None:
+    """With a schema, a version from before is restored only if it fits; otherwise nothing changes."""
+    await storage.working_memory("ada").set("likes tea")
+    memory = storage.working_memory("ada", schema=Profile)
+    fitting = await memory.set({"name": "Ada"})
+    stored = await memory.merge({"age": 36})
+
+    with pytest.raises(MemoryRefusedError, match="would not fit Profile: all of it"):
+        await memory.restore(1)
+    assert await memory.get() == stored
+    assert (await memory.restore(fitting.version)).value == {"name": "Ada"}
+
+
 # --- versions -----------------------------------------------------------------------------------------------------
 
 

@@ -126,7 +126,7 @@ async def test_a_rolled_back_transaction_leaves_no_version(storage: PostgresStor
 
 
 async def test_each_method_is_one_round_trip(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """Each method is one round trip, except for merge() with a schema."""
+    """Each method is one round trip, except for merge() and restore() with a schema."""
     storage = make_storage(proxy.dsn, max_connections=1)
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     verbs: dict[str, Callable[[WorkingMemoryHandle], Awaitable[object]]] = {

@@ -236,6 +236,11 @@ class _Call:
         value = self._arguments.get(name)
         return default if value is None else value
 
+    def check_names(self, known: Collection[str]) -> None:
+        """Raise ToolError for an argument that the tool does not have: what it was to do would not be done."""
+        for name in self._arguments.keys() - known:
+            raise ToolError(describe_unknown("argument", str(name), list(known)))
+
     async def is_repeated(self) -> bool:
         """Whether this operation was made already, lately."""
         operation = self.marks.get("operation_id")
@@ -253,6 +258,9 @@ async def _get(call: _Call) -> str:
 
 
 async def _update(call: _Call) -> str:
+    call.check_names(_parameters(call.memory))
+    if call.any("version") is not None and call.any("mode") is None:
+        raise ToolError("say mode 'replace' to replace that version, or leave version out to append")
     mode, content = call.any("mode", "append"), call.any("content", "")
     if mode not in ("append", "replace"):
         raise ToolError(f"mode must be 'append' or 'replace', not {short_repr(mode)}")

@@ -82,8 +82,8 @@ class WorkingMemoryHandle:
       template would replace what was filled in; or text and JSON would be mixed. Or the user was deleted since the
       handle was made, and has no memory.
 
-    Creating a handle does no I/O, and there is nothing to close. Each method is one round trip; merge() with a schema
-    takes three. To read, another user's conversation is like one that does not exist.
+    Creating a handle does no I/O, and there is nothing to close. Each method is one round trip; merge() and
+    restore() with a schema take three. To read, another user's conversation is like one that does not exist.
     """
 
     def __init__(
@@ -244,14 +244,7 @@ class WorkingMemoryHandle:
             raise InvalidInputError(f"rules {short_repr(rules)}: use one of {', '.join(get_args(MergeRules))}")
         kind: MemoryChange = "merge" if rules == "rfc7396" else "unite"
         given = to_json(_json_object(patch, only_set=True))
-        change = self._change(kind, given, if_version, operation_id, author, from_messages)
-        if self._schema is None:
-            return await write_memory(self._access, self._place, change, self._run())
-        async with self._access.executor.transaction() as bound:
-            stored = await write_memory(Access(self._access.options, bound), self._place, change, self._run())
-            if (problems := self._problems(stored.content)) is not None:
-                raise MemoryRefusedError(problems)
-        return stored
+        return await self._write_fitting(self._change(kind, given, if_version, operation_id, author, from_messages))
 
     async def restore(
         self,
@@ -269,9 +262,11 @@ class WorkingMemoryHandle:
             if_version: As in all writes.
             operation_id: As in all writes.
             author: As in all writes.
+
+        With a schema the content is checked, as the result of merge() is.
         """
         check_count("version", version, minimum=1)
-        return await self._write("restore", str(version), if_version, operation_id, author)
+        return await self._write_fitting(self._change("restore", str(version), if_version, operation_id, author))
 
     async def delete(
         self,
@@ -305,8 +300,8 @@ class WorkingMemoryHandle:
         """
         Return the definitions of the tools by which a model keeps the memory; call_tool() runs them.
 
-        They are ``get_working_memory`` and ``update_working_memory``, which appends unless the model passes the version
-        that it replaces.
+        They are ``get_working_memory`` and ``update_working_memory``, which appends unless the model asks
+        for the mode "replace", with the version that it has read.
 
         Args:
             form: For which interface: "openai" (Chat Completions), "responses" (OpenAI's Responses), "anthropic",
@@ -400,6 +395,16 @@ class WorkingMemoryHandle:
     ) -> WorkingMemory:
         change = self._change(kind, given, if_version, operation_id, author, from_messages, is_bare=is_bare)
         return await write_memory(self._access, self._place, change, self._run())
+
+    async def _write_fitting(self, change: Change) -> WorkingMemory:
+        """Write what the database makes of it, if that fits the schema."""
+        if self._schema is None:
+            return await write_memory(self._access, self._place, change, self._run())
+        async with self._access.executor.transaction() as bound:
+            stored = await write_memory(Access(self._access.options, bound), self._place, change, self._run())
+            if (problems := self._problems(stored.content)) is not None:
+                raise MemoryRefusedError(problems)
+        return stored
 
     def _change(
         self,

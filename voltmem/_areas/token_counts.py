@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from functools import partial
-from typing import Final
+from operator import index
+from typing import Final, SupportsIndex
 
 from pydantic import JsonValue
 
-from voltmem._values import to_json
+from voltmem._values import short_repr, to_json
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Message
 from voltmem.parts import File, Other, Part, Reasoning, Source, Text, ToolCall, ToolResult, parts, plain
@@ -29,9 +30,17 @@ def counter(count: Encoding | CountTokens) -> CountTokens:
     if callable(count):
         if inspect.iscoroutinefunction(count):
             raise InvalidQueryError("count is an async function: pass one that returns the number at once")
-        return count
+        return partial(_checked, count)
     estimate_tokens("", count)  # checks the name
     return partial(estimate_tokens, encoding=count)
+
+
+def _checked(count: CountTokens, text: str) -> int:
+    """Return what the caller's function counts; InvalidQueryError if that is no number of tokens."""
+    found: object = count(text)
+    if not isinstance(found, SupportsIndex) or isinstance(found, bool) or (number := index(found)) < 0:
+        raise InvalidQueryError(f"count returned {short_repr(found)}, which is no number of tokens")
+    return number
 
 
 def stored_counts(messages: Iterable[Message]) -> list[str]:
