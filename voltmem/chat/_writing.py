@@ -105,9 +105,9 @@ class Writing:
         """Write the answer. Returns the question and the answer if it is complete."""
         try:
             async with self._mine.lease(self._conversation_id, ANSWER) as lease:
-                await self._begin(lease)
+                messages = await self._begin(lease)
                 self.began.set_result(None)
-                return await self._write(lease)
+                return await self._write(lease, messages)
         except Exception as error:
             if not self.began.done():
                 self.began.set_exception(error)
@@ -131,7 +131,8 @@ class Writing:
         except (*_PASSING, TimeoutError) as late:
             logger.warning("the lease of an answer ends by itself: %r", late)
 
-    async def _begin(self, lease: HeldLease) -> None:
+    async def _begin(self, lease: HeldLease) -> list[Message]:
+        """Store the question, and that it is answered. Returns what answer= gets, before anybody can delete it."""
         await settle_last(self._mine, self._rows, self._conversation_id)
         async with self._mine.transaction() as tx:
             await tx.confirm_lease(self._conversation_id, ANSWER, lease.fencing_token)
@@ -139,10 +140,10 @@ class Writing:
             await AnswerRows(access_of(tx)).begin(
                 self._conversation_id, self.feed.question_id, self.feed.answer_id, lease.fencing_token
             )
+            return await tx.conversation(self._conversation_id).messages(limit=_HISTORY_LIMIT)
 
-    async def _write(self, lease: HeldLease) -> tuple[Message, Message] | None:
+    async def _write(self, lease: HeldLease, messages: list[Message]) -> tuple[Message, Message] | None:
         memory = self._mine.conversation(self._conversation_id)
-        messages = await memory.messages(limit=_HISTORY_LIMIT)
         context = Context(self._mine.user_id, self._conversation_id, memory, self._model)
         if self._goes_on is not None:
             messages = [each for each in messages if each.id != self.feed.answer_id]
