@@ -255,6 +255,7 @@ async def test_for_user_watches_its_user(storage: PostgresStorage, other: Postgr
             assert (await anext(changes)).conversation_id == "c1"
 
 
+@pytest.mark.backend("behind a pooler it polls, here twenty times a second")
 async def test_writes_that_come_together_are_looked_at_together(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
