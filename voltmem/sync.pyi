@@ -412,6 +412,8 @@ class WorkingMemoryHandle:
             if_version: As in all writes.
             operation_id: As in all writes.
             author: As in all writes.
+
+        With a schema the content is checked, as the result of merge() is.
         """
     def delete(
         self,
@@ -439,8 +441,8 @@ class WorkingMemoryHandle:
         """
         Return the definitions of the tools by which a model keeps the memory; call_tool() runs them.
 
-        They are ``get_working_memory`` and ``update_working_memory``, which appends unless the model passes the version
-        that it replaces.
+        They are ``get_working_memory`` and ``update_working_memory``, which appends unless the model asks
+        for the mode "replace", with the version that it has read.
 
         Args:
             form: For which interface: "openai" (Chat Completions), "responses" (OpenAI's Responses), "anthropic",
