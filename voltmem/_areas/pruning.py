@@ -82,12 +82,13 @@ class PruneStatements:
             WHERE c.id > $1 AND ($2::text IS NULL OR c.user_id = $2) AND ($6::text IS NULL OR c.resource_id = $6)
                 AND c.deleted_at IS NULL
             ORDER BY c.id LIMIT {_AT_ONCE}"""
-        # Those of other users in which the user has written, in VoltAgent's tables. They stay.
+        # Those of other users in which the user has written, in VoltAgent's tables. They stay. IN, not EXISTS,
+        # beside which Citus cannot plan the count.
         self.others = f"""
             SELECT c.id, {count}, false AS is_old
             FROM {conversations} AS c
             WHERE c.id > $1 AND c.user_id <> $2 AND ($6::text IS NULL OR c.resource_id = $6) AND c.deleted_at IS NULL
-                AND EXISTS (SELECT 1 FROM {authored(tables)} AS m WHERE m.conversation_id = c.id AND m.author = $2)
+                AND c.id IN (SELECT m.conversation_id FROM {authored(tables)} AS m WHERE m.author = $2)
             ORDER BY c.id LIMIT {_AT_ONCE}"""
         self.messages = f"""
             SELECT m.message_id {old("$1", "$2", "$3", "$4", "$5")}
