@@ -268,6 +268,20 @@ async def test_shift_enter_breaks_the_line_and_the_box_grows(tab: Tab) -> None:
     await tab.answered()
 
 
+async def test_the_box_fits_its_text_in_every_width(tab: Tab) -> None:
+    """When the page gets another width, the box gets the height of the lines that its text has then."""
+    await tab.box.fill("word " * 60)
+    heights = []
+
+    for width in (1440, 390, 1440):
+        await tab.page.set_viewport_size({"width": width, "height": 800})
+        await tab.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert await tab.box.evaluate("box => box.scrollHeight === box.clientHeight")
+        heights.append(await height(tab.box))
+
+    assert heights[0] == heights[2] < heights[1]
+
+
 async def test_nothing_that_a_model_writes_is_run(tab: Tab, mine: UserStorage) -> None:
     """HTML in an answer is shown as text, and links lead only to web addresses."""
     text = "<img src=x onerror=alert(1)> [a](javascript:alert%281%29) [b](https://example.org/) **<b>bold</b>**"

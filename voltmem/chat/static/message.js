@@ -176,3 +176,6 @@ export function fit(box) {
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight}px`;
 }
+
+// In another width the text has other lines.
+addEventListener("resize", () => document.querySelectorAll("#composer-text, .edit-text").forEach(fit));
