@@ -122,6 +122,7 @@ EXCEPTED: Final = {
     "tests/command_line/test_roles.py::test_the_owner_role_runs_migrations": "Citus connects to the workers as the "
     "owner role, which cannot log in",
     "tests/command_line/test_roles.py::test_sql_roles_prints_what_can_be_run_again": ONE_QUERY,
+    "tests/command_line/test_roles.py::test_sql_roles_moves_all_tables_to_the_owner": ONE_QUERY,
     "tests/command_line/test_roles.py::test_sql_roles_needs_each_of_its_statements": ONE_QUERY,
     "tests/command_line/test_schema_commands.py::test_the_script_goes_on": "as test_migrations.py",
     "tests/postgres/test_plans.py": PLANS,
