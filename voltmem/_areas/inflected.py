@@ -25,9 +25,9 @@ _SHORTEST_ROOT: Final = 4
 _SHORTEST_IN_SYLLABLES: Final = 2
 _SYLLABLE: Final = re.compile("[\uac00-\ud7a3]")
 _NUMBER: Final = re.compile(r"\d")
-# Their words are short, because they leave vowels out.
+# Arabic and Hebrew leave vowels out.
 _SHORTEST_IN_CONSONANTS: Final = 3
-# What Arabic and Hebrew write together with the word behind it: the article, "and", "in", "to", and more.
+# What they write together with the word behind it: the article, "and", "in", "to", and more.
 _ATTACHED: Final = re.compile("([وفبك]?ال|لل)(?=[\u0621-\u064a]{3})|([הובלמשכ])(?=[א-ת]{3})")
 _ARABIC: Final = ("", "ال", "وال", "بال", "لل")
 _HEBREW: Final = ("", *"הובלמשכ")
